@@ -4,6 +4,7 @@ use std::io::Write;
 
 use sterna_protocol::decode::Value;
 use sterna_tests::http::{HttpServer, answer_of};
+use sterna_tests::memory::resident_bytes_at_most;
 use sterna_tests::server::{Launch, wait_for};
 
 use crate::tools::{bearer, done, info, run};
@@ -255,4 +256,21 @@ fn beside_a_long_transaction_a_request_waits_for_its_end_and_sees_all_of_it_or_n
         assert!([half, 2 * half].map(|count| Some(count.to_string())).contains(&number), "{number:?}");
         assert_eq!(server.server.connect().request(&["PING"]), Value::Simple(b"PONG".to_vec()));
     }
+}
+
+#[test]
+fn of_a_reply_that_is_longer_than_http_takes_no_more_is_made() {
+    let server = HttpServer::start(1, &["--appendonly", "no"]);
+    let mut client = server.server.connect();
+    client.request(&["SET", "k", &"x".repeat(1 << 20)]);
+    // 600 MB.
+    let mget = format!(r#"["MGET"{}]"#, r#","k""#.repeat(600));
+    let refused = run(&server, &mget);
+    assert_eq!(
+        (refused.status, &refused.body[..]),
+        (400, r#"{"error":"ERR The reply is too long for HTTP"}"#)
+    );
+    let most = resident_bytes_at_most(server.server.pid());
+    assert!(most < 250 << 20, "{most} bytes");
+    assert_eq!(done(run(&server, r#"["STRLEN","k"]"#)), r#"{"result":1048576}"#);
 }

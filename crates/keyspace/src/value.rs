@@ -285,6 +285,18 @@ impl<'a> ValueRef<'a> {
         }
     }
 
+    /// How many elements it has; a string is one.
+    pub fn elements(self) -> usize {
+        match self {
+            ValueRef::Int(_) | ValueRef::Text(_) => 1,
+            ValueRef::Hash(hash) => hash.len(),
+            ValueRef::List(list) => list.len() as usize,
+            ValueRef::Set(set) => set.len(),
+            ValueRef::Zset(zset) => zset.len(),
+            ValueRef::Kept(value) => value.stream().map_or(1, |stream| stream.len() as usize),
+        }
+    }
+
     /// The stream, if it is one.
     #[inline]
     pub fn stream(self) -> Option<&'a Stream> {

@@ -40,6 +40,10 @@ pub(crate) struct Task {
     pub(crate) apart: Option<Box<Apart>>,
     /// What it answers.
     pub(crate) reply: Vec<u8>,
+    /// Bytes that it may answer.
+    pub(crate) room: usize,
+    /// It would answer more: it has no reply, and nothing happens.
+    pub(crate) is_cut: bool,
     /// `None`: it has not been run.
     pub(crate) result: Option<Result<(), Error>>,
     /// CLIENT REPLY says that it isn't answered; of one that has just been read, its connection knows.
@@ -84,6 +88,7 @@ impl Task {
         command: &'static Command<Run>,
         scene: Scene,
         apart: Box<Apart>,
+        room: usize,
     ) -> Task {
         let (request, reply, took) = (Request::default(), Vec::new(), Duration::ZERO);
         let fieldset = apart.fieldset().cloned();
@@ -97,11 +102,21 @@ impl Task {
             fieldset,
             apart,
             reply,
+            room,
+            is_cut: false,
             result,
             is_silent: false,
             denied,
             took,
             runs: 0,
+        }
+    }
+
+    /// It would answer more than it may.
+    pub(crate) fn cut(&mut self) {
+        (self.reply, self.is_cut) = (Vec::new(), true);
+        if let Some(apart) = &mut self.apart {
+            apart.call_off();
         }
     }
 
@@ -111,8 +126,14 @@ impl Task {
         // A row that runs nothing has never been begun.
         if let (Some(apart), Some(run)) = (&mut self.apart, self.command.run) {
             let mut reply = Reply::new(&mut self.reply, self.scene.caller.proto);
+            reply.limit(self.room);
             self.result = Some(apart.run(run, self.request.args(), &mut reply));
-            if !apart.writes() {
+            if reply.end_limit() {
+                self.cut();
+            }
+            if let Some(apart) = &self.apart
+                && !apart.writes()
+            {
                 self.apart = None;
             }
         }

@@ -61,5 +61,12 @@ pub(crate) const PREFIXES_BYTES_MAX: usize = 4 << 20;
 /// Entries of the table of tracked reads looked at in one tick for clients that have left.
 pub(crate) const TRACKED_READS_PER_SWEEP: usize = 1000;
 
+/// Bytes of what one command answers that is run apart, where `client-output-buffer-limit` allows more: its reply is in memory as a whole
+/// before any of it is sent. No client library takes as much.
+pub(crate) const REPLY_BYTES_MAX: usize = 4 << 30;
+
+/// The same for a request of HTTP: more than the gateway takes of the replies to one.
+pub(crate) const PIPED_REPLY_BYTES_MAX: usize = 33 << 20;
+
 /// Bytes of what a command answers to a script: as much as the whole Lua state may hold.
 pub(crate) const SCRIPTED_REPLY_BYTES_MAX: usize = sterna_script::MEMORY_MAX;

@@ -139,8 +139,9 @@ impl Shard {
         if apart.writes() {
             self.server.reserved.add(scene.db, keys_of(&command.spec, request.args()));
         }
+        let room = self.reply_room(slot, self.connections[slot].is_mute);
         let connection = &mut self.connections[slot];
-        let mut task = Task::new(connection.me, row, command, scene, apart);
+        let mut task = Task::new(connection.me, row, command, scene, apart, room);
         task.request = Request::Queued(request);
         task.is_silent = std::mem::take(&mut connection.is_mute);
         self.wait(slot, Wait::Apart, None);

@@ -18,23 +18,18 @@ use super::Failure;
 use super::published::Message;
 use super::script::{ENDED, Place, ScriptCall, compile_ahead, needs_engine};
 use super::table::{Row, Runs, runs};
+use super::transaction_size::{QUICK_COMMANDS_MAX, is_long, names_long};
 use crate::apart::{Request, Task};
 use crate::connection::client::mark;
 use crate::connection::state::Wait;
 use crate::connection::transaction::Transaction;
-use crate::partitions::{Held, Indices, Scene, keys_of, written};
+use crate::partitions::{Held, Indices, Scene, written};
 use crate::server::Server;
 use crate::server::turns::Turn;
 use crate::shard::Shard;
 use crate::shard::apart::LARGE_REPLY_BYTES;
 use crate::shard::exec::{Course, LongTransaction, Pieces, SLICE, Stage};
 use crate::shard::long::Prepared;
-
-/// Commands that are run in one piece, if what they name is not long: some 0.1 ms.
-const QUICK_COMMANDS_MAX: usize = 256;
-
-/// Bytes of what is queued, and of the values that it may read or write as a whole, that are no reason to take slices.
-const QUICK_BYTES_MAX: usize = 640 << 10;
 
 /// Keys that KEYS may look at at once.
 const QUICK_KEYS_MAX: usize = 8192;
@@ -48,9 +43,6 @@ const LONG_WITH_SETTINGS: Failure = Failure::of(
 /// What a command of such a transaction is answered that would be run apart, or in steps, elsewhere.
 const TOO_LONG_WITH_SETTINGS: Failure =
     Failure::of("ERR it would take too long in a transaction that changes settings");
-
-/// Bytes that take as long as a byte of an element which a pattern makes the name of a key.
-const LOOK_UP_BYTES: usize = 64;
 
 impl Shard {
     /// Runs a transaction, or its first slice.
@@ -389,7 +381,8 @@ impl Shard {
                         return;
                     }
                     Ok(Outcome::Apart(apart)) => {
-                        let task = Task::new(self.connections[slot].me, row, command, scene, apart);
+                        let (me, room) = (self.connections[slot].me, self.reply_room(slot, false));
+                        let task = Task::new(me, row, command, scene, apart, room);
                         course.stage = Stage::Apart(Box::new(task));
                         course.pass();
                         return;
@@ -479,6 +472,7 @@ impl Shard {
             course.transaction.queued[course.at].1 = args;
         }
         let result = match task.result.take() {
+            Some(_) if task.is_cut => Err(Failure::of(self.reply_too_long(slot, task.room))),
             Some(result) if is_done => {
                 if result.is_ok() && task.reply.len() > LARGE_REPLY_BYTES {
                     course.large_reply = Some(task.reply);
@@ -657,22 +651,4 @@ enum Way {
     AsLong,
     /// With the Lua state, and in slices between its commands unless it changes settings.
     AsScript,
-}
-
-/// Whether there is so much in the transaction that it may take long, whatever it is.
-fn is_long(transaction: &Transaction) -> bool {
-    transaction.queued.len() > QUICK_COMMANDS_MAX || transaction.queued_bytes() > QUICK_BYTES_MAX
-}
-
-/// Whether its commands may look at much of what their keys hold: all but those that take one element, or few.
-fn names_long(transaction: &Transaction, held: &Held<'_>, scene: Scene) -> bool {
-    let mut bytes = 0;
-    transaction.queued.iter().any(|(row, args)| {
-        if matches!(runs(row), Runs::Keys(_)) {
-            let named = held.bytes_of(scene, keys_of(row.spec, args.args()), row.has(Flags::FAST));
-            bytes +=
-                if row.has(Flags::READS_BY_PATTERN) { named.saturating_mul(LOOK_UP_BYTES) } else { named };
-        }
-        bytes > QUICK_BYTES_MAX
-    })
 }

@@ -43,6 +43,7 @@ pub(crate) mod slowlog;
 pub mod table;
 mod taken;
 pub(crate) mod transaction;
+mod transaction_size;
 
 use sterna_command::{Command, Flags};
 use sterna_protocol::{Args, Reply};

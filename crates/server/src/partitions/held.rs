@@ -455,6 +455,24 @@ impl Held<'_> {
         keys.filter_map(bytes).sum()
     }
 
+    /// Bytes of elements of what these keys hold: of `once` each, as far as there are as many, and of `again` in any case.
+    pub(crate) fn bytes_of_elements<'k>(
+        &self,
+        scene: Scene,
+        keys: impl Iterator<Item = &'k [u8]>,
+        once: usize,
+        again: usize,
+    ) -> usize {
+        let bytes = |key| {
+            let hash = self.of.hash.of(key);
+            let part = self.partition_ref(KeyHash::partition(hash, self.of.count()));
+            let value = part.record(scene.db, hash, key, scene.now_ms)?.value();
+            let all = value.elements().max(1);
+            Some((value.heap_bytes() / all).saturating_mul(once.min(all).max(again)))
+        };
+        keys.filter_map(bytes).fold(0, usize::saturating_add)
+    }
+
     /// Answers the blocked commands that were woken, and hands all effects since the first command to the journal.
     pub(crate) fn serve_ready(&mut self, now_ms: u64, log: &mut Changes) {
         self.add_linked(log);

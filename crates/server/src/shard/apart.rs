@@ -26,12 +26,17 @@ use crate::apart::{Request, Task};
 use crate::connection::ReplyMode;
 use crate::connection::chunk::Range;
 use crate::connection::state::Wait;
+use crate::limits::{PIPED_REPLY_BYTES_MAX, REPLY_BYTES_MAX};
 use crate::mailbox::Mail;
 use crate::partitions::{Committed, Scene, keys_of};
 use crate::shard::Shard;
 
 /// How often a command is run apart before it is run with its keys locked.
 const RUNS_MAX: u32 = 4;
+
+/// What a command is answered whose reply would be longer than one may be that is made as a whole.
+const REPLY_TOO_LONG: &str = "ERR the reply is too long";
+const PIPED_REPLY_TOO_LONG: &str = "ERR The reply is too long for HTTP";
 
 /// How long a commit waits before it looks again whether the journal takes it.
 const COMMIT_PAUSE: Duration = Duration::from_millis(5);
@@ -49,10 +54,24 @@ impl Shard {
         if apart.writes() {
             self.server.reserved.add(scene.db, keys_of(&command.spec, args));
         }
-        let who = self.connections[slot].me;
+        let (who, room) = (self.connections[slot].me, self.reply_room(slot, false));
         self.wait(slot, Wait::Apart, None);
         // It is run once it has its request, which may be long and is not copied.
-        self.current.task_without_request = Some(Box::new(Task::new(who, row, command, scene, apart)));
+        self.current.task_without_request = Some(Box::new(Task::new(who, row, command, scene, apart, room)));
+    }
+
+    /// Bytes that a command may answer the connection which is run apart: they are in memory before any of them is sent. `is_mute`: it
+    /// is not answered.
+    pub(crate) fn reply_room(&self, slot: usize, is_mute: bool) -> usize {
+        let connection = &self.connections[slot];
+        if is_mute || matches!(connection.reply_mode, ReplyMode::Off | ReplyMode::Skip) {
+            return REPLY_BYTES_MAX;
+        }
+        let most = match connection.transport.is_pipe() && !connection.is_session {
+            true => PIPED_REPLY_BYTES_MAX,
+            false => REPLY_BYTES_MAX,
+        };
+        self.flusher.room_of(connection).min(most)
     }
 
     /// Whether a command that is to be run apart has yet to be given its request.
@@ -173,7 +192,7 @@ impl Shard {
             }
             Committed::No => {
                 self.spread_changes();
-                if task.denied.is_some() { End::Over } else { self.begin_anew(task) }
+                if task.denied.is_some() || task.is_cut { End::Over } else { self.begin_anew(task) }
             }
         }
     }
@@ -184,6 +203,7 @@ impl Shard {
         task.scene.now_ms = self.clock.now_ms;
         task.scene.caller.may_yield &= task.runs < RUNS_MAX;
         let mut reply = Reply::new(&mut task.reply, task.scene.caller.proto);
+        reply.limit(task.room);
         self.changes.lend(task.fieldset.clone());
         let outcome = self.server.partitions.execute(
             task.command,
@@ -200,7 +220,7 @@ impl Shard {
                 return End::Again;
             }
             Ok(Outcome::Long(mut steps)) => {
-                while steps.step(&mut reply) {}
+                while steps.step(&mut reply) && !reply.is_cut() {}
                 task.result = Some(Ok(()));
             }
             Ok(Outcome::Wait(waiter)) => return End::Waits(waiter),
@@ -213,6 +233,10 @@ impl Shard {
             }
             Err(error) => task.result = Some(Err(error)),
         }
+        if reply.end_limit() {
+            // What it has changed stays: it is the last of several attempts.
+            task.cut();
+        }
         End::Over
     }
 
@@ -223,6 +247,12 @@ impl Shard {
                 .is_some_and(|connection| matches!(connection.reply_mode, ReplyMode::Off | ReplyMode::Skip))
     }
 
+    /// The error of a reply that is longer than `room`. A connection that may not have as much queued is closed, as if it were.
+    pub(crate) fn reply_too_long(&mut self, slot: usize, room: usize) -> &'static str {
+        self.flusher.check_with(&mut self.connections[slot], room.saturating_add(1));
+        if room == PIPED_REPLY_BYTES_MAX { PIPED_REPLY_TOO_LONG } else { REPLY_TOO_LONG }
+    }
+
     /// Writes the reply, unless CLIENT REPLY asked for silence.
     fn answer_apart(&mut self, task: &mut Task, serving: &mut Serving) {
         let slot = task.who.slot;
@@ -230,7 +260,8 @@ impl Shard {
             self.note_seen(slot);
         }
         let error = task.result.take().and_then(Result::err).map(|error| error.text().into_owned());
-        if let Some(text) = task.denied.take().or(error) {
+        let cut = (task.is_cut && !self.is_silent(task)).then(|| self.reply_too_long(slot, task.room));
+        if let Some(text) = task.denied.take().or_else(|| cut.map(Vec::from)).or(error) {
             self.count_error(&text);
             task.reply.clear();
             Reply::new(&mut task.reply, task.scene.caller.proto).error(&text);

@@ -261,6 +261,14 @@ impl Flusher {
         }
     }
 
+    /// How many bytes the connection may have queued: with more it is closed.
+    pub(crate) fn room_of(&self, connection: &Connection) -> usize {
+        match self.limit_of(connection).hard_bytes {
+            0 => usize::MAX,
+            bytes => usize::try_from(bytes).unwrap_or(usize::MAX),
+        }
+    }
+
     /// As [`Flusher::check_limits`], with so many bytes that are about to be queued.
     pub(crate) fn check_with(&mut self, connection: &mut Connection, bytes: usize) {
         let limit = self.limit_of(connection);

@@ -56,7 +56,10 @@ pub(crate) const ALL_KINDS: [Kind; 3] = [Kind::Channel, Kind::Pattern, Kind::Sha
 /// Channels, or keys, that are walked past together.
 pub(crate) const PART_WALK: usize = 1024;
 
-/// Bytes of names that are taken together.
+/// Names that are taken together before it is known how long what is answered for each is.
+const PART_FIRST: usize = 8;
+
+/// Bytes of names that are taken together, and of what is answered for them.
 const PART_BYTES: usize = 256 << 10;
 
 /// A request that is not done when its turn is over.
@@ -164,15 +167,15 @@ enum Total {
     Frames,
     /// They are added.
     Sum(i64),
-    /// Their elements follow each other, behind one header.
-    Elements { is_announced: bool },
+    /// Their elements follow each other, behind one header; so many names are taken next.
+    Elements { is_announced: bool, most: usize },
 }
 
 impl Total {
     fn of(row: &Row) -> Total {
         match row.spec.reply {
             [ReplyShape::Integer, ..] => Total::Sum(0),
-            [ReplyShape::Array, ..] => Total::Elements { is_announced: false },
+            [ReplyShape::Array, ..] => Total::Elements { is_announced: false, most: PART_FIRST },
             _ => Total::Frames,
         }
     }
@@ -467,7 +470,11 @@ impl Shard {
         out: &mut Vec<u8>,
     ) -> Next {
         let (before, names) = (out.len(), request.names());
-        let most = if row.spec.group == Group::Pubsub { PART_SUBSCRIPTIONS } else { PART_WALK };
+        let most = match total {
+            _ if row.spec.group == Group::Pubsub => PART_SUBSCRIPTIONS,
+            Total::Elements { most, .. } => *most,
+            _ => PART_WALK,
+        };
         let part = request.next_part(most, PART_BYTES);
         let part_names = part.len() - (1 + usize::from(row.parent.is_some()));
         match self.run_part(slot, row, part, out) {
@@ -488,7 +495,7 @@ impl Shard {
                     Reply::new(out, self.connections[slot].proto).int(*sum);
                 }
             }
-            Total::Elements { is_announced } => {
+            Total::Elements { is_announced, most } => {
                 let elements = number(&out[before..]) as usize / part_names.max(1) * names;
                 let header = out[before..].iter().position(|&byte| byte == b'\n').map_or(0, |at| at + 1);
                 let body = out.split_off(before + header);
@@ -497,6 +504,11 @@ impl Shard {
                     Reply::new(out, self.connections[slot].proto).array(elements);
                 }
                 out.extend_from_slice(&body);
+                // As many as take no more than their share of a turn, if they are as long as these.
+                *most = match body.len() {
+                    bytes if bytes > PART_BYTES => (part_names * PART_BYTES / bytes).max(1),
+                    _ => (2 * *most).min(PART_WALK),
+                };
             }
         }
         Next::after(is_done)

@@ -1,0 +1,66 @@
+//! How much a transaction may have to do, as far as can be told before it begins: one that may take long goes on in slices.
+
+use sterna_command::{Flags, ReplyShape};
+use sterna_protocol::Args;
+
+use super::table::{Row, Runs, runs};
+use crate::connection::transaction::Transaction;
+use crate::partitions::{Held, Scene, keys_of};
+
+/// Commands that are run in one piece, if what they name is not long: some 0.1 ms.
+pub(super) const QUICK_COMMANDS_MAX: usize = 256;
+
+/// Bytes of what is queued, and of the values that it may read or write as a whole, that are no reason to take slices.
+const QUICK_BYTES_MAX: usize = 640 << 10;
+
+/// Bytes that take as long as a byte of an element which a pattern makes the name of a key.
+const LOOK_UP_BYTES: usize = 64;
+
+/// Whether there is so much in the transaction that it may take long, whatever it is.
+pub(super) fn is_long(transaction: &Transaction) -> bool {
+    transaction.queued.len() > QUICK_COMMANDS_MAX || transaction.queued_bytes() > QUICK_BYTES_MAX
+}
+
+/// Whether a command answers elements of what its keys hold.
+fn answers_elements(row: &Row) -> bool {
+    let are_elements =
+        |shape: &ReplyShape| matches!(shape, ReplyShape::Array | ReplyShape::Set | ReplyShape::Map);
+    row.spec.reply.iter().any(are_elements)
+}
+
+/// How many elements a request asks for at most, each once, and how many of which the same may come again: those that it names, and a
+/// negative count of what is drawn by lot.
+fn elements_asked(row: &Row, args: Args<'_>) -> (usize, usize) {
+    if !row.spec.syntax.contains("count") {
+        return (0, args.len());
+    }
+    let number = |arg: &[u8]| std::str::from_utf8(arg).ok()?.parse::<i64>().ok();
+    let numbers = || args.from(2).iter().filter_map(number);
+    let most = |numbers: &mut dyn Iterator<Item = u64>| numbers.max().map_or(0, |most| most as usize);
+    let once = most(&mut numbers().map(|number| number.max(0).unsigned_abs()));
+    let draws = row.spec.tips.contains(&"nondeterministic_output");
+    let again = most(&mut numbers().filter(|&number| draws && number < 0).map(i64::unsigned_abs));
+    (once, again.max(args.len()))
+}
+
+/// Whether its commands may look at much of what their keys hold: all but those that take one element, or few.
+pub(super) fn names_long(transaction: &Transaction, held: &Held<'_>, scene: Scene) -> bool {
+    let mut bytes = 0;
+    transaction.queued.iter().any(|(row, args)| {
+        if matches!(runs(row), Runs::Keys(_)) {
+            let keys = || keys_of(row.spec, args.args());
+            let named = held.bytes_of(scene, keys(), row.has(Flags::FAST));
+            let named = named.max(match answers_elements(row) {
+                true => {
+                    let (once, again) = elements_asked(row, args.args());
+                    held.bytes_of_elements(scene, keys(), once, again)
+                }
+                false => 0,
+            });
+            let looks_up = row.has(Flags::READS_BY_PATTERN);
+            let named = if looks_up { named.saturating_mul(LOOK_UP_BYTES) } else { named };
+            bytes = named.saturating_add(bytes);
+        }
+        bytes > QUICK_BYTES_MAX
+    })
+}

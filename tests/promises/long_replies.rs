@@ -1,0 +1,110 @@
+//! A reply that is made as a whole before any of it is sent has an end: that of what its client may have queued, or its own.
+
+use sterna_protocol::decode::Value;
+use sterna_tests::client::Client;
+use sterna_tests::memory::resident_bytes_at_most;
+use sterna_tests::server::{Server, wait_for};
+
+const VALUE: usize = 1 << 20;
+
+/// Times that the value is asked for: a reply of 600 MB.
+const TIMES: usize = 600;
+
+/// More than the server, the value and twice the limit need, and less than half of the reply.
+const MEMORY: u64 = 250 << 20;
+
+fn server(shards: usize) -> Server {
+    let server = Server::sterna(
+        shards,
+        &["--client-output-buffer-limit", "normal", "40mb", "0", "0", "--appendonly", "no"],
+    );
+    let mut client = server.connect();
+    let value = "x".repeat(VALUE);
+    client.request(&["SET", "k", &value]);
+    client.request(&["HSET", "h", "f", &value]);
+    client.request(&["SADD", "s", &value]);
+    (0..60).for_each(|_| drop(client.request(&["RPUSH", "l", &value])));
+    server
+}
+
+fn named(client: &mut Client, name: &str) -> bool {
+    client.text(&["CLIENT", "LIST"]).lines().any(|line| line.contains(&format!("name={name} ")))
+}
+
+#[test]
+fn of_a_reply_that_is_longer_than_its_client_may_have_queued_no_more_is_made_and_the_client_is_closed() {
+    for shards in [1, 2] {
+        let server = server(shards);
+        let mut other = server.connect();
+        let (count, number) = (format!("-{TIMES}"), TIMES.to_string());
+        let mget = [vec!["MGET"], vec!["k"; TIMES]].concat();
+        let hmget = [vec!["HMGET", "h"], vec!["f"; TIMES]].concat();
+        let requests: [&[&str]; 5] = [
+            &mget,
+            &hmget,
+            &["HRANDFIELD", "h", &count, "WITHVALUES"],
+            &["SRANDMEMBER", "s", &count],
+            &["LPOP", "l", &number],
+        ];
+        for (at, request) in requests.into_iter().enumerate() {
+            for in_transaction in [false, true] {
+                let (mut greedy, name) = (server.connect(), format!("greedy-{at}-{in_transaction}"));
+                greedy.request(&["CLIENT", "SETNAME", &name]);
+                assert!(named(&mut other, &name));
+                if in_transaction {
+                    greedy.request(&["MULTI"]);
+                    greedy.request(request);
+                    greedy.send(&["EXEC"]);
+                } else {
+                    greedy.send(request);
+                }
+                wait_for("the end of a client over its limit", || (!named(&mut other, &name)).then_some(()));
+            }
+        }
+        assert_eq!(other.int(&["LLEN", "l"]), 60, "of what could not be answered nothing has happened");
+        let most = resident_bytes_at_most(server.pid());
+        assert!(most < MEMORY, "{most} bytes");
+        // What is within the limit is answered.
+        let Value::Array(elements) = other.request(&["LPOP", "l", "30"]) else { panic!("an array") };
+        assert_eq!((elements.len(), other.int(&["LLEN", "l"])), (30, 30));
+    }
+}
+
+#[test]
+fn who_is_not_answered_has_no_reply_that_is_too_long() {
+    let server = server(1);
+    let mut client = server.connect();
+    client.send(&["CLIENT", "REPLY", "OFF"]);
+    client.send(&["LPOP", "l", "60"]);
+    client.send(&["CLIENT", "REPLY", "ON"]);
+    assert_eq!(client.value(), Value::Simple(b"OK".to_vec()));
+    assert_eq!(client.int(&["LLEN", "l"]), 0);
+}
+
+#[test]
+fn very_many_long_values_are_read_whole_and_in_their_order() {
+    let server = Server::sterna(2, &["--appendonly", "no"]);
+    let mut client = server.connect();
+    let long = "v".repeat(100_000);
+    client.request(&["MSET", "long", &long, "short", "s", "empty", ""]);
+    let names: Vec<&str> = (0..9_000)
+        .map(|at| match at {
+            0..100 | 8_000..8_050 => "long",
+            at if at % 3 == 0 => "short",
+            at if at % 3 == 1 => "empty",
+            _ => "none",
+        })
+        .collect();
+    let request = [vec!["MGET"], names.clone()].concat();
+    let Value::Array(values) = client.request(&request) else { panic!("an array") };
+    assert_eq!(values.len(), names.len());
+    for (value, name) in values.iter().zip(names) {
+        let is_right = match name {
+            "long" => *value == Value::Bulk(long.clone().into_bytes()),
+            "short" => *value == Value::Bulk(b"s".to_vec()),
+            "empty" => *value == Value::Bulk(Vec::new()),
+            _ => matches!(value, Value::Null),
+        };
+        assert!(is_right, "{name}");
+    }
+}
