@@ -3,7 +3,7 @@
 local our, globals = ...
 
 local error, pcall, xpcall, type, rawget, rawset = error, pcall, xpcall, type, rawget, rawset
-local setmetatable, getmetatable, select, next = setmetatable, getmetatable, select, next
+local setmetatable, getmetatable, select, next, tonumber = setmetatable, getmetatable, select, next, tonumber
 local unpack, floor, concat, insert, remove = unpack, math.floor, table.concat, table.insert, table.remove
 local create, resume, yield = coroutine.create, coroutine.resume, coroutine.yield
 
@@ -257,6 +257,9 @@ tables.insert = function(t, ...)
   if select("#", ...) < 1 or select("#", ...) > 2 then
     error("wrong number of arguments to 'insert'", 2)
   end
+  if select("#", ...) == 2 and tonumber(at) == nil then
+    argument(2, "insert", "number", at)
+  end
   if type(at) == "number" and select("#", ...) > 1 and not (at > -BEFORE_MAX and at < 2 ^ 31 - 1) then
     error("bad argument #2 to 'insert' (position out of bounds)", 2)
   end
@@ -269,6 +272,10 @@ tables.remove = function(t, ...)
   end
   if frozen[t] then
     error(READONLY, 0)
+  end
+  local at = ...
+  if at ~= nil and tonumber(at) == nil then
+    argument(2, "remove", "number", at)
   end
   return remove(t, ...)
 end

@@ -84,8 +84,9 @@ fn xrange(
     let (start, end) = match direction {
         Direction::Forward => (start_at(args, 2)?, end_at(args, 3)?),
         Direction::Backward => {
-            let end = end_at(args, 2)?;
-            (start_at(args, 3)?, end)
+            // In Redis's order: the lower end first.
+            let start = start_at(args, 3)?;
+            (start, end_at(args, 2)?)
         }
     };
     let count = count_option(args, 4)?;
