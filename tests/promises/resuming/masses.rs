@@ -175,7 +175,8 @@ fn a_large_message_that_takes_the_place_of_thousands_of_small_ones_is_told_to_hu
             assert_eq!(name, format!("message {NOTICES}"));
             let dropped: usize =
                 text.strip_prefix("dropped ").and_then(|text| text.parse().ok()).expect("a number");
-            assert!((SMALL - 200..SMALL).contains(&dropped), "{dropped} of {SMALL}");
+            // Backlogs are trimmed behind the answer: who comes before that gets more.
+            assert!((1..SMALL).contains(&dropped), "{dropped} of {SMALL}");
             for number in dropped..SMALL + 10 {
                 assert_eq!(next(&mut client), got("message", "all", &payload(number)));
             }
