@@ -22,6 +22,13 @@ fn server(shards: usize) -> Server {
     let value = "x".repeat(VALUE);
     client.request(&["SET", "k", &value]);
     client.request(&["HSET", "h", "f", &value]);
+    client.request(&["HSET", "mixed", "f", &value]);
+    for first in 0..200 {
+        // So many short ones that the mean is short.
+        let fields: Vec<String> = (0..100).map(|nth| format!("{first}:{nth}")).collect();
+        let pairs: Vec<&str> = fields.iter().flat_map(|field| [&**field, "v"]).collect();
+        client.request(&[vec!["HSET", "mixed"], pairs].concat());
+    }
     client.request(&["SADD", "s", &value]);
     (0..60).for_each(|_| drop(client.request(&["RPUSH", "l", &value])));
     server
@@ -71,6 +78,24 @@ fn of_a_reply_that_is_longer_than_its_client_may_have_queued_no_more_is_made_and
 }
 
 #[test]
+fn a_transaction_that_answers_one_long_field_of_many_again_and_again_is_not_made_in_one_piece() {
+    for shards in [1, 2] {
+        let server = server(shards);
+        let mut other = server.connect();
+        let mut greedy = server.connect();
+        greedy.request(&["CLIENT", "SETNAME", "greedy"]);
+        assert!(named(&mut other, "greedy"));
+        greedy.request(&["MULTI"]);
+        (0..200).for_each(|_| drop(greedy.request(&["HGET", "mixed", "f"])));
+        greedy.send(&["EXEC"]);
+        wait_for("the end of a client over its limit", || (!named(&mut other, "greedy")).then_some(()));
+        let most = resident_bytes_at_most(server.pid());
+        println!("{shards} shards: {most} bytes");
+        assert!(most < MEMORY, "{most} bytes");
+    }
+}
+
+#[test]
 fn who_is_not_answered_has_no_reply_that_is_too_long() {
     let server = server(1);
     let mut client = server.connect();
@@ -107,4 +132,19 @@ fn very_many_long_values_are_read_whole_and_in_their_order() {
         };
         assert!(is_right, "{name}");
     }
+}
+
+#[test]
+fn long_values_behind_very_many_that_are_missing_are_not_read_all_at_once() {
+    let server = server(1);
+    let mut other = server.connect();
+    let mut greedy = server.connect();
+    greedy.request(&["CLIENT", "SETNAME", "greedy"]);
+    let request = [vec!["MGET"], vec!["none"; 9_000], vec!["k"; TIMES]].concat();
+    assert!(named(&mut other, "greedy"));
+    greedy.send(&request);
+    wait_for("the end of a client over its limit", || (!named(&mut other, "greedy")).then_some(()));
+    let most = resident_bytes_at_most(server.pid());
+    println!("{most} bytes");
+    assert!(most < MEMORY, "{most} bytes");
 }

@@ -1,4 +1,4 @@
-//! The index of a segment: by hash, where each of its records begins.
+//! The index of a segment: by hash, where each of its records begins, or at which place an element stands.
 //!
 //! ```text
 //! groups   [ 8 tags, 1 byte each │ 8 offsets, 2 bytes each ] …       24 bytes, 8 places

@@ -5,8 +5,8 @@
 //! element = encoding byte(s), payload, length of both written backwards ("backlen")
 //! ```
 //!
-//! A string that is a canonical decimal `i64` is kept as an integer. Small values are kept in this form (`packed.rs`), so
-//! that DUMP and RESTORE copy them. Blocks of streams are packed in a format of their own (`block.rs`) and need this one
+//! A string that is a canonical decimal `i64` is kept as an integer. Small lists and sorted sets are kept in this form, small hashes and
+//! sets mostly without backlens (`packed.rs`). Blocks of streams are packed in a format of their own (`block.rs`) and need this one
 //! twice: its sizes decide where Redis starts a new node, which trimming with `~` makes visible, and DUMP speaks it.
 //!
 //! Source: the listpack specification (antirez/listpack) and `redis-server`'s DUMP payloads.

@@ -12,7 +12,7 @@
 //! An empty sequence has no allocation.
 //!
 //! **Bare.** What is only found and read from the first element on, and doesn't change where it is, need not know where elements end
-//! from behind: a small hash in the record of its key has elements without their backlens, a byte each.
+//! from behind: a small hash in the record of its key has elements without their backlens, a byte each if they are short.
 
 use smallvec::{SmallVec, smallvec};
 

@@ -297,6 +297,12 @@ impl<'a> ValueRef<'a> {
         }
     }
 
+    /// Bytes of the values of these fields, if it is a hash.
+    pub fn bytes_of_fields<'n>(self, names: impl Iterator<Item = &'n [u8]>, now_ms: u64) -> usize {
+        let ValueRef::Hash(hash) = self else { return 0 };
+        names.filter_map(|name| hash.get(name, now_ms)).map(|value| value.text().len()).sum()
+    }
+
     /// The stream, if it is one.
     #[inline]
     pub fn stream(self) -> Option<&'a Stream> {

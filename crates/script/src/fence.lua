@@ -257,11 +257,14 @@ tables.insert = function(t, ...)
   if select("#", ...) < 1 or select("#", ...) > 2 then
     error("wrong number of arguments to 'insert'", 2)
   end
-  if select("#", ...) == 2 and tonumber(at) == nil then
-    argument(2, "insert", "number", at)
-  end
-  if type(at) == "number" and select("#", ...) > 1 and not (at > -BEFORE_MAX and at < 2 ^ 31 - 1) then
-    error("bad argument #2 to 'insert' (position out of bounds)", 2)
+  if select("#", ...) == 2 then
+    -- A string is a number here, too.
+    local place = tonumber(at)
+    if place == nil then
+      argument(2, "insert", "number", at)
+    elseif not (place > -BEFORE_MAX and place < 2 ^ 31 - 1) then
+      error("bad argument #2 to 'insert' (position out of bounds)", 2)
+    end
   end
   return insert(t, ...)
 end

@@ -91,6 +91,10 @@ fn fault(lua: &Lua, fault: Fault) -> Error {
 /// The place that `init` means in a string of `len` bytes, counted from 0.
 fn start_of(init: Option<f64>, len: usize) -> usize {
     let init = init.unwrap_or(1.0).trunc();
+    if init.is_nan() || init.abs() >= 2f64.powi(63) {
+        // On x86-64 what fits no integer is the least one.
+        return 0;
+    }
     let from = if init < 0.0 { len as f64 + init } else { init - 1.0 };
     // A cast saturates: below 0 is 0, and so is what is no number.
     (from as usize).min(len)

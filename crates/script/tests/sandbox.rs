@@ -178,6 +178,9 @@ fn nothing_a_script_asks_for_kills_the_process() {
         "return ('x'):sub(-2147483648, 2147483647)",
         "table.insert({}, 2147483647, 1)",
         "table.insert({}, -2147483648, 1)",
+        "table.insert({}, '-2147483648', 1)",
+        "table.insert({}, '2147483648', 1)",
+        "table.insert({}, 'nan', 1)",
         "table.remove({}, 2147483647)",
         // CVE-2024-31449: the smallest number of digits has no opposite.
         "return bit.tohex(65535, -2147483648)",

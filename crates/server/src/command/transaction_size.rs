@@ -1,6 +1,6 @@
 //! How much a transaction may have to do, as far as can be told before it begins: one that may take long goes on in slices.
 
-use sterna_command::{Flags, ReplyShape};
+use sterna_command::{Flags, Group, ReplyShape};
 use sterna_protocol::Args;
 
 use super::table::{Row, Runs, runs};
@@ -26,6 +26,11 @@ fn answers_elements(row: &Row) -> bool {
     let are_elements =
         |shape: &ReplyShape| matches!(shape, ReplyShape::Array | ReplyShape::Set | ReplyShape::Map);
     row.spec.reply.iter().any(are_elements)
+}
+
+/// Whether a command answers values of what its keys hold.
+fn answers_values(row: &Row) -> bool {
+    row.spec.reply.iter().any(|shape| matches!(shape, ReplyShape::Bulk | ReplyShape::Array))
 }
 
 /// How many elements a request asks for at most, each once, and how many of which the same may come again: those that it names, and a
@@ -57,6 +62,11 @@ pub(super) fn names_long(transaction: &Transaction, held: &Held<'_>, scene: Scen
                 }
                 false => 0,
             });
+            // The mean says nothing of those that are named.
+            let named = match row.spec.group == Group::Hash && answers_values(row) {
+                true => named.max(held.bytes_of_fields(scene, keys(), args.args().from(2).iter())),
+                false => named,
+            };
             let looks_up = row.has(Flags::READS_BY_PATTERN);
             let named = if looks_up { named.saturating_mul(LOOK_UP_BYTES) } else { named };
             bytes = named.saturating_add(bytes);

@@ -253,7 +253,7 @@ pub(crate) struct Connection {
     pub(crate) is_dirty: bool,
     /// In the shard's list of connections with input to go on with.
     pub(crate) is_ready: bool,
-    /// What it was served last ended with a message to a channel.
+    /// What it was served last ended with a message to subscribers of its shard that others may follow (`shard/fanout/runs.rs`).
     pub(crate) has_just_published: bool,
     /// The peer sends nothing more. Its last bytes and its end may have come as one edge, so reading goes on to the end.
     pub(crate) read_closed: bool,

@@ -473,6 +473,20 @@ impl Held<'_> {
         keys.filter_map(bytes).fold(0, usize::saturating_add)
     }
 
+    /// Bytes of the values of these fields, where the keys hold hashes.
+    pub(crate) fn bytes_of_fields<'k>(
+        &self,
+        scene: Scene,
+        mut keys: impl Iterator<Item = &'k [u8]>,
+        names: impl Iterator<Item = &'k [u8]>,
+    ) -> usize {
+        let Some(key) = keys.next() else { return 0 };
+        let hash = self.of.hash.of(key);
+        let part = self.partition_ref(KeyHash::partition(hash, self.of.count()));
+        let record = part.record(scene.db, hash, key, scene.now_ms);
+        record.map_or(0, |record| record.value().bytes_of_fields(names, scene.now_ms))
+    }
+
     /// Answers the blocked commands that were woken, and hands all effects since the first command to the journal.
     pub(crate) fn serve_ready(&mut self, now_ms: u64, log: &mut Changes) {
         self.add_linked(log);

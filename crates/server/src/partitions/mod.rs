@@ -56,6 +56,7 @@ mod fetch;
 mod held;
 mod indices;
 mod kept;
+mod lengths;
 mod unserved;
 mod whole;
 

@@ -30,7 +30,7 @@
 //!   `stop` says why it is no request.
 //! - A parser has a place in an incomplete request only if it is next and `stop` is [`Stop::Incomplete`].
 //!
-//! Cost: two locks that are free for a key, none for the key of the request before; one for the elements of eight requests.
+//! Cost: two locks that are free for a key, none for the key of the request before; for the elements of eight requests one for each partition of their keys.
 
 use smallvec::SmallVec;
 use sterna_protocol::{Args, Limits, Parser, Progress, ProtocolError};

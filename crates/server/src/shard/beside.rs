@@ -78,6 +78,7 @@ impl Shard {
             }
         }
         self.accept_on();
+        self.refresh_credit();
         self.read_mail();
         self.serve_ready();
         self.serve_turns();

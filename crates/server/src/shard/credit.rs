@@ -7,8 +7,9 @@
 //! 3. B takes what it hands out off the counter. When that falls to [`MAILED_BYTES_LOW`] and A has said that it waits, B
 //!    wakes it; A looks at the counters once a turn and lets go whom it held.
 //!
-//! A shard is behind itself while it has not offered all its output to the sockets, or has messages or events of its own in its mail: then
-//! its own publishers wait; for its output it takes no more mail either, so that those who mail to it wait too. A socket that takes no more is its client's own affair
+//! A shard is behind itself while it has not offered all its output to the sockets, has yet to trim backlogs of detached connections, or has
+//! messages or events of its own in its mail: then its own publishers wait; for its output and the backlogs it takes no more mail
+//! either, so that those who mail to it wait too. A socket that takes no more is its client's own affair
 //! (`client-output-buffer-limit`) and holds nobody: a slow subscriber never slows a publisher, a slow shard does.
 //!
 //! No two shards can stop each other for good: a shard never waits, only connections do; what is in its mail it hands out

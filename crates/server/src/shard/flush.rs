@@ -39,8 +39,8 @@ const FLUSH_TIME_MAX: Duration = Duration::from_micros(1500);
 /// Connections closed in one go: some half a millisecond.
 const CLOSED_AT_ONCE: usize = 64;
 
-/// Frames that leave a full backlog with one that comes in. Where all are of one size that is enough; a large one takes the place of
-/// thousands, and may come to thousands of backlogs at once.
+/// Frames that leave a full backlog with what comes in, if that is not so much that it is at twice its limit: one that takes the place
+/// of thousands may come to thousands of backlogs at once.
 const DROPPED_WITH_A_PUSH: usize = 4;
 
 /// Time spent in one turn on backlogs that are over their limit.
@@ -251,9 +251,12 @@ impl Flusher {
         }
     }
 
-    /// Drops of a backlog what is over its limit, if that is little: the rest later.
+    /// Drops of a backlog what is over its limit, if that is little: the rest later. What a script publishes, behind which nothing is
+    /// done until it ends, must not make it grow for as long.
     fn trim(&mut self, connection: &mut Connection) {
-        if !connection.trim_backlog(self.backlog_bytes_max, DROPPED_WITH_A_PUSH)
+        let has_grown = connection.output.queued_bytes() > self.backlog_bytes_max.saturating_mul(2);
+        let frames_max = if has_grown { DROPPED_AT_ONCE_MAX } else { DROPPED_WITH_A_PUSH };
+        if !connection.trim_backlog(self.backlog_bytes_max, frames_max)
             && let Some(resumption) = &mut connection.resumption
             && !std::mem::replace(&mut resumption.is_overfull, true)
         {

@@ -23,7 +23,7 @@ const QUIET_SLICE: Duration = Duration::from_micros(150);
 /// Time for quiet connections in one turn. With so many of them that it isn't enough they are served in turn.
 const QUIET_TIME_MAX: Duration = Duration::from_millis(2);
 
-/// Time for fresh connections in one turn, at least; what quiet ones leave of theirs is added to it. Each has one batch in it.
+/// Time for fresh connections in one turn, at least; or what quiet ones leave of theirs, where that is more. Each has one batch in it.
 const FRESH_TIME_MIN: Duration = Duration::from_millis(1);
 
 /// Time for busy connections in one turn, at least; where the quiet or the fresh ones take longer, it is as long as theirs.
@@ -180,6 +180,10 @@ impl Shard {
         let Some(connection) = self.connection_of(who).filter(|_| !was_handshaking) else { return };
         let before = connection.pace.class();
         let requests = connection.client.commands.load(Relaxed) - requests_before;
+        if requests == 0 && !connection.is_ready && connection.state().wait().is_some() {
+            // Nothing of what it asks for has been done: that says nothing about it.
+            return;
+        }
         connection.pace.note(took, requests, connection.is_ready);
         let class = connection.pace.class();
         if class != before {

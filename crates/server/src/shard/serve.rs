@@ -132,7 +132,7 @@ impl Shard {
                     goes_on = n == READ_BYTES
                         && self.goes_on(slot)
                         && !self.connections[slot].is_event_stream
-                        && self.may_read_again();
+                        && self.may_read_again(slot);
                     if !goes_on {
                         self.make_ready(slot);
                     }
@@ -153,19 +153,22 @@ impl Shard {
     }
 
     /// Whether the connection that is served may be read from again in its turn.
-    fn may_read_again(&self) -> bool {
-        match self.has_many_receivers() {
+    fn may_read_again(&self, slot: usize) -> bool {
+        match self.has_many_receivers(slot) {
             true => self.clock.instant < self.current.until && self.current.read_bytes < READ_FOR_MANY_MAX,
             false => self.clock.instant < self.current.read_until,
         }
     }
 
-    fn has_many_receivers(&self) -> bool {
-        self.flusher.messages() >= MANY_RECEIVERS
+    /// Whether what was read of the connection last is for many.
+    fn has_many_receivers(&self, slot: usize) -> bool {
+        let connection = self.connections.get(slot);
+        connection.is_some_and(|connection| connection.has_just_published)
+            && self.flusher.messages() >= MANY_RECEIVERS
     }
 
-    /// Whether the connection publishes one message after the other, and what was published has yet to be sent. Its next message
-    /// would only be queued behind that, and what is read with it would be kept as a copy until then.
+    /// Whether the connection publishes one message after the other to this shard, which has yet to send what was published. The next
+    /// message would only be queued behind that, and what is read with it would be kept as a copy until then.
     fn publishes_too_early(&self, slot: usize) -> bool {
         let connection = &self.connections[slot];
         connection.has_just_published
@@ -232,7 +235,7 @@ impl Shard {
         self.make_ready(slot);
         // What is for many is sent with what the socket holds.
         self.goes_on(slot)
-            && (self.connections[slot].has_backlog() || self.has_many_receivers())
+            && (self.connections[slot].has_backlog() || self.has_many_receivers(slot))
             && self.connections[slot].page.is_none()
             && Instant::now() < self.current.until
     }
@@ -453,7 +456,7 @@ impl Shard {
     }
 
     pub(super) fn finish(&mut self, mut serving: Serving) {
-        let has_just_published = self.fanout.has_run();
+        let has_just_published = self.fanout.has_local_run();
         self.end_run();
         self.queue_replies(&mut serving);
         self.replies.give_back(serving.out, usize::MAX);

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! 1. A match that takes more than [`STEPS_AT_ONCE`] is given up. Instead every pattern is tried by itself, some at a time (`matching.rs`). One
-//!    request of a shard does so at a time, and only when the messages before it have been handed out, and one event (below): so there are
-//!    two lists of matches at most.
+//!    request of a shard does so at a time, and only when the messages before it have been handed out, one event (below), and one script:
+//!    so there are three lists of matches at most.
 //! 2. When all have been tried, the message is published: it goes into the mail of all shards with subscribers (`later.rs`), and its
 //!    publisher is answered how many deliveries that will be.
 //! 3. These are made in slices. Meanwhile the shard reads no letters, and is behind itself (`credit.rs`): whoever publishes there waits.

@@ -36,7 +36,7 @@ pub(in super::super) const SDIFFSTORE: Command<Run> = row(
         let keys = keys_from(args, 2);
         let (limits, caller) = (ctx.limits(keys[0]), ctx.caller);
         let sets = operands(ctx, &keys)?;
-        caller.check_work(members(&sets))?;
+        caller.check_work(work_of(&sets))?;
         let mut result = Set::default();
         if let Some((first, others)) = minuend(&sets) {
             if is_looked_up(first, &others) {
@@ -70,7 +70,7 @@ pub(in super::super) const SDIFFCARD: Command<Run> = row(
         }
         let caller = ctx.caller;
         let sets = operands(ctx, &keys)?;
-        caller.check_work(members(&sets))?;
+        caller.check_work(work_of(&sets))?;
         reply.int(count(most, |visit| visit_diff(&sets, visit)) as i64);
         Ok(Outcome::Replied)
     },

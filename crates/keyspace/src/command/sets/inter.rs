@@ -86,7 +86,7 @@ pub(in super::super) const SINTERCARD: Command<Run> = row(
     },
 );
 
-/// How many members are looked up.
+/// What it is to look the members of the smallest set up in all, in units of a short one.
 fn work(sets: &[SetRef<'_>]) -> usize {
     sets.first().map_or(0, |smallest| work_of_all(smallest, smallest.len()).saturating_mul(sets.len()))
 }

@@ -31,8 +31,8 @@ pub(super) fn counted_keys(args: Args<'_>) -> Result<(Vec<&[u8]>, usize), Error>
     Ok((args.from(2).iter().take(count).collect(), 2 + count))
 }
 
-/// How many members the sets have together.
-pub(super) fn members(sets: &[Option<SetRef<'_>>]) -> usize {
+/// What it is to look at all members of the sets, in units of a short one.
+pub(super) fn work_of(sets: &[Option<SetRef<'_>>]) -> usize {
     sets.iter().flatten().map(|set| work_of_all(set, set.len())).sum()
 }
 

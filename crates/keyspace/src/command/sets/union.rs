@@ -35,7 +35,7 @@ pub(in super::super) const SUNIONSTORE: Command<Run> = row(
         let keys = keys_from(args, 2);
         let (limits, caller) = (ctx.limits(keys[0]), ctx.caller);
         let sets = operands(ctx, &keys)?;
-        caller.check_work(members(&sets))?;
+        caller.check_work(work_of(&sets))?;
         let mut result = Set::default();
         for set in sets.into_iter().flatten() {
             set.for_each(|member| {
@@ -70,7 +70,7 @@ pub(in super::super) const SUNIONCARD: Command<Run> = row(
         }
         let (limits, caller) = (ctx.limits(keys[0]), ctx.caller);
         let sets = operands(ctx, &keys)?;
-        caller.check_work(members(&sets))?;
+        caller.check_work(work_of(&sets))?;
         reply.int(count(most, |visit| visit_union(&sets, &limits, visit)) as i64);
         Ok(Outcome::Replied)
     },

@@ -128,9 +128,9 @@ pub(super) fn work_of(
             match owner {
                 Some(owner) if owned * WORK_PER_ID >= APART_MIN => {
                     let start = after.next().unwrap_or(EntryId::MAX);
-                    group.pending().ids_of(owner, start).take(owned.min(APART_MIN)).count() * WORK_PER_ID
+                    let ids = group.pending().ids_of(owner, start).take(owned.min(APART_MIN)).count();
+                    (ids * WORK_PER_ID).max(stream.work_of_entries(ids))
                 }
-                // Long entries are few.
                 _ => stream.work_of_entries(owned),
             }
         }

@@ -82,10 +82,10 @@ impl Fanout {
         }
     }
 
-    /// Whether the last command was a message, and others may follow it.
+    /// Whether the last command was a message to subscribers of this shard, and others may follow it.
     #[inline]
-    pub(in crate::shard) fn has_run(&self) -> bool {
-        self.run.is_some()
+    pub(in crate::shard) fn has_local_run(&self) -> bool {
+        self.run.as_ref().is_some_and(|run| run.local > 0)
     }
 
     /// Ends a run whose frames have been handed out.
