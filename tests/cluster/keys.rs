@@ -497,11 +497,12 @@ fn what_a_leader_did_that_is_cut_off_never_happened_and_it_shows_nothing_old() {
     await_same([&cut_off, &other]);
 }
 
-/// Sets `key`. A node that has begun to lead a moment ago may still pass it on to the one before, and then tell that it may be lost.
-fn set_key(client: &mut Client, value: &str) {
+/// Sets `key`. A node that has begun to lead a moment ago may still pass it on to the one before, and then tell that it may be lost, or
+/// close the connection.
+fn set_key(node: &Server, value: &str) {
     wait_for("a write", || {
-        client.send(&["SET", "key", value]);
-        (client.value() == Value::Simple(b"OK".to_vec())).then_some(())
+        let reply = node.connect().try_request(&["SET", "key", value])?;
+        (reply == Value::Simple(b"OK".to_vec())).then_some(())
     });
 }
 
@@ -522,8 +523,8 @@ fn a_leader_that_stood_still_beyond_its_lease_acknowledges_nothing_and_shows_not
             }
         }
         leader([other]);
+        set_key(other, "new");
         let mut there = other.connect();
-        set_key(&mut there, "new");
         leading.signal(Signal::CONT);
         // What it had not executed it may have passed on.
         let (mut appended, mut unknown) = (0, 0);
@@ -554,7 +555,7 @@ fn a_leader_that_stood_still_beyond_its_lease_acknowledges_nothing_and_shows_not
         other.freeze();
         leader([leading]);
         other.signal(Signal::CONT);
-        set_key(&mut leading.connect(), "old");
+        set_key(leading, "old");
         wait_for("the other to follow", || (figure(other, "cluster_keys")? == "other").then_some(()));
     }
 }
