@@ -476,17 +476,20 @@ impl Shard {
             _ => PART_WALK,
         };
         let head = 1 + usize::from(row.parent.is_some());
-        let mut part_names = request.next_part(most, PART_BYTES).len() - head;
-        request.put_back(part_names);
-        if matches!(total, Total::Elements { .. }) && row.spec.group != Group::Pubsub {
-            // Those before may have been short.
-            let (db, now_ms) = (usize::from(self.connections[slot].db), self.clock.now_ms);
-            let keys = request.next_part(part_names, PART_BYTES).from(head);
-            let short = self.server.partitions.count_short(db, keys.iter(), now_ms, PART_BYTES);
-            request.put_back(part_names);
-            part_names = part_names.min(short + 1);
-        }
-        let part = request.next_part(part_names, PART_BYTES);
+        let most = match total {
+            Total::Elements { .. } if row.spec.group != Group::Pubsub => {
+                // Those before may have been short.
+                let (db, now_ms) = (usize::from(self.connections[slot].db), self.clock.now_ms);
+                let keys = request.next_part(most, PART_BYTES).from(head);
+                let short = self.server.partitions.count_short(db, keys.iter(), now_ms, PART_BYTES);
+                let count = keys.len();
+                request.put_back(count);
+                count.min(short + 1)
+            }
+            _ => most,
+        };
+        let part = request.next_part(most, PART_BYTES);
+        let part_names = part.len() - head;
         match self.run_part(slot, row, part, out) {
             PartEnd::Done => {}
             PartEnd::Failed => return Next::End,
