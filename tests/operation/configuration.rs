@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use sterna_config::{Change, Kind, OPTIONS, OptionRow};
+use sterna_config::{Kind, Mutability, OPTIONS, OptionRow};
 use sterna_protocol::decode::Value;
 use sterna_tests::client::Client;
 use sterna_tests::server::{Launch, Server};
@@ -161,7 +161,7 @@ fn the_ends_of_every_range_work_and_what_lies_beyond_stops_the_start_with_its_li
 fn the_ends_of_every_range_can_be_set_while_the_server_runs() {
     let server = Server::sterna(2, &["--appendonly", "no"]);
     let mut client = server.connect();
-    for row in OPTIONS.iter().filter(|row| row.change == Change::RunTime) {
+    for row in OPTIONS.iter().filter(|row| row.mutability == Mutability::RunTime) {
         // A port belongs to somebody else perhaps, and the memory of this machine ends somewhere.
         if ["port", "tls-port", "maxclients", "maxmemory", "proto-max-bulk-len"].contains(&row.name) {
             continue;

@@ -3,7 +3,8 @@
 use sterna_pubsub::glob;
 
 use super::fixed::{FIXED, Fixed, fixed};
-use super::options::{Change, Config, OptionRow};
+use super::options::Config;
+use super::row::{Mutability, OptionRow};
 use super::value::{Phase, ValueError};
 
 /// Bounds that Redis applies silently to `hz`.
@@ -53,14 +54,14 @@ enum Known {
 impl Known {
     /// Each by each of its names.
     fn all() -> impl Iterator<Item = (&'static str, Known)> {
-        let rows = OptionRow::names().filter(|(_, row)| row.change != Change::Line);
+        let rows = OptionRow::names().filter(|(_, row)| row.mutability != Mutability::Line);
         let rows = rows.map(|(name, row)| (name, Known::Row(row)));
         rows.chain(FIXED.iter().map(|fixed| (fixed.name, Known::Fixed(fixed))))
     }
 
     /// The one of this name, in any case, with the name that it was found by.
     fn found(name: &[u8]) -> Option<(&'static str, Known)> {
-        let row = OptionRow::found(name).filter(|(_, row)| row.change != Change::Line);
+        let row = OptionRow::found(name).filter(|(_, row)| row.mutability != Mutability::Line);
         let row = row.map(|(name, row)| (name, Known::Row(row)));
         row.or_else(|| fixed(name).map(|fixed| (fixed.name, Known::Fixed(fixed))))
     }
@@ -72,10 +73,10 @@ impl Known {
         }
     }
 
-    fn change(self) -> Change {
+    fn mutability(self) -> Mutability {
         match self {
-            Known::Row(row) => row.change,
-            Known::Fixed(_) => Change::RunTime,
+            Known::Row(row) => row.mutability,
+            Known::Fixed(_) => Mutability::RunTime,
         }
     }
 
@@ -116,10 +117,10 @@ impl Config {
         for (name, _) in pairs {
             let spelt = || String::from_utf8_lossy(name).into_owned();
             let (name, option) = Known::found(name).ok_or_else(|| SetError::Unknown(spelt()))?;
-            match option.change() {
-                Change::Start => return Err(SetError::Immutable(spelt())),
-                Change::Protected => return Err(SetError::Protected(spelt())),
-                Change::RunTime | Change::Line => {}
+            match option.mutability() {
+                Mutability::Start => return Err(SetError::Immutable(spelt())),
+                Mutability::Protected => return Err(SetError::Protected(spelt())),
+                Mutability::RunTime | Mutability::Line => {}
             }
             if options.iter().any(|(_, earlier)| earlier.name() == option.name()) {
                 return Err(SetError::Duplicate(spelt()));
@@ -203,7 +204,7 @@ mod tests {
         for (patterns, expected) in rows {
             assert_eq!(text(&config, patterns), expected, "{patterns}");
         }
-        let lines = OPTIONS.iter().filter(|row| row.change == Change::Line).count();
+        let lines = OPTIONS.iter().filter(|row| row.mutability == Mutability::Line).count();
         let former = OptionRow::names().count() - OPTIONS.len();
         assert_eq!(config.get(&[b"*"]).len(), OPTIONS.len() - lines + former + FIXED.len());
     }

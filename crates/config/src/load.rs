@@ -18,11 +18,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use super::choice::TlsAuthClients;
 use super::compound::LineChecks;
 use super::fixed::fixed;
 use super::foreign::{is_foreign, protects};
 use super::include;
-use super::options::{Config, OPTIONS, OptionRow, TlsAuthClients};
+use super::options::{Config, OPTIONS};
+use super::row::OptionRow;
 use super::value::{Phase, ValueError};
 use super::words;
 

@@ -10,6 +10,10 @@
 
 use std::path::PathBuf;
 
+use super::choice::{
+    AclPubsubDefault, AppendFsync, DebugCommand, HttpMetrics, LogFormat, LogLevel, MaxmemoryPolicy,
+    Supervised, SyslogFacility, TlsAuthClients,
+};
 use super::compound::{
     BindAddress, KeyEvents, MemoryShare, OutputLimit, OutputLimits, Percentiles, RenamedCommand, SavePoints,
     TlsProtocols, UserLine,
@@ -17,77 +21,17 @@ use super::compound::{
 use super::origins::Origins;
 use super::pusher::PusherApps;
 use super::retain::RetainRules;
-use super::value::{Kind, Phase, Value, ValueError, choices};
+use super::row::{Mutability, OptionRow, Section};
+use super::value::{Kind, Value};
 
-/// One row.
-#[derive(Debug)]
-pub struct OptionRow {
-    /// As redis.conf spells it.
-    pub name: &'static str,
-    /// Heading in the reference page.
-    pub section: Section,
-    /// What it takes.
-    pub kind: Kind,
-    /// Who may change it when.
-    pub change: Change,
-    /// Values that Redis accepts and Sterna doesn't, in lower case: a warning in a file, an error at run time.
-    pub unsupported: &'static [&'static str],
-    /// For the reference page.
-    pub doc: &'static str,
-    pub(super) assign: Assign,
-    pub(super) text: fn(&Config, Kind) -> Vec<u8>,
-    pub(super) lines: fn(&Config, Kind) -> Vec<Vec<Vec<u8>>>,
-}
-
-/// Reads words into the row's field.
-type Assign = fn(&mut Config, &[&[u8]], Kind, Phase) -> Result<(), ValueError>;
-
-/// Headings of the reference page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Section {
-    /// Addresses and sockets.
-    Network,
-    /// Certificates and TLS versions.
-    Tls,
-    /// Passwords and users.
-    Security,
-    /// Other nodes.
-    Cluster,
-    /// What one client may use up.
-    Clients,
-    /// Channels that remember.
-    Channels,
-    /// Keys, their memory and their events.
-    Data,
-    /// What survives a restart.
-    Persistence,
-    /// Logs and timings.
-    Observability,
-    /// The process itself.
-    Process,
-}
-
-/// When an option may change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
-    /// CONFIG SET changes it.
-    RunTime,
-    /// Read at the start only.
-    Start,
-    /// As `Start`: CONFIG SET of it could be used to write files where a client has no business.
-    Protected,
-    /// A line of its own, which neither CONFIG GET nor CONFIG SET knows.
-    Line,
-}
-
-/// The doc, field, type and default; then section, name, kind, change and, if any, unsupported values.
+/// The doc, field, type and default; then section, name, kind, mutability and, if any, unsupported values.
 macro_rules! options {
     (@unsupported) => { &[] };
     (@unsupported $values:expr) => { $values };
     ($(
         $(#[doc = $doc:literal])+
         $field:ident: $type:ty = $default:expr,
-        $section:ident $name:literal, $kind:expr, $change:ident $(, except $unsupported:expr)?;
+        $section:ident $name:literal, $kind:expr, $mutability:ident $(, except $unsupported:expr)?;
     )*) => {
         /// The value of every option. Parsed once; nothing reads strings afterwards.
         #[derive(Debug, Clone, PartialEq)]
@@ -104,7 +48,7 @@ macro_rules! options {
             name: $name,
             section: Section::$section,
             kind: $kind,
-            change: Change::$change,
+            mutability: Mutability::$mutability,
             unsupported: options!(@unsupported $($unsupported)?),
             doc: concat!($($doc),+),
             assign: |config, words, kind, phase| Value::assign(&mut config.$field, words, kind, phase),
@@ -681,224 +625,10 @@ const OUTPUT_LIMITS: OutputLimits = OutputLimits {
     pubsub: OutputLimit { hard_bytes: 32 << 20, soft_bytes: 8 << 20, soft_seconds: 60 },
 };
 
-choices! {
-    /// Whether a TLS client must show a certificate.
-    TlsAuthClients {
-        /// None is asked for.
-        No = "no",
-        /// One is required.
-        Yes = "yes",
-        /// One is checked if it is shown.
-        Optional = "optional",
-    }
-}
-
-choices! {
-    /// Who may read the metrics.
-    HttpMetrics {
-        /// Users who may run INFO.
-        Users = "users",
-        /// Everybody.
-        All = "all",
-    }
-}
-
-choices! {
-    /// The channels that a new user begins with.
-    AclPubsubDefault {
-        /// Every channel.
-        AllChannels = "allchannels",
-        /// None.
-        ResetChannels = "resetchannels",
-    }
-}
-
-choices! {
-    /// Who may use DEBUG.
-    DebugCommand {
-        /// Nobody.
-        No = "no",
-        /// Everyone.
-        Yes = "yes",
-        /// Clients that connect from this machine or over the Unix socket.
-        Local = "local",
-    }
-}
-
-choices! {
-    /// What happens above `maxmemory`.
-    MaxmemoryPolicy {
-        /// Of the keys that expire, those used longest ago go.
-        VolatileLru = "volatile-lru",
-        /// Of the keys that expire, those used least often.
-        VolatileLfu = "volatile-lfu",
-        /// Of the keys that expire, any.
-        VolatileRandom = "volatile-random",
-        /// Those that expire first.
-        VolatileTtl = "volatile-ttl",
-        /// Of the keys that expire, those changed longest ago.
-        VolatileLrm = "volatile-lrm",
-        /// Those used longest ago.
-        AllkeysLru = "allkeys-lru",
-        /// Those used least often.
-        AllkeysLfu = "allkeys-lfu",
-        /// Any.
-        AllkeysRandom = "allkeys-random",
-        /// Those changed longest ago.
-        AllkeysLrm = "allkeys-lrm",
-        /// Commands that need more memory are refused.
-        NoEviction = "noeviction",
-    }
-}
-
-choices! {
-    /// When the journal is synced to disk.
-    AppendFsync {
-        /// Once a second.
-        EverySec = "everysec",
-        /// Before each reply.
-        Always = "always",
-        /// When the kernel likes.
-        No = "no",
-    }
-}
-
-choices! {
-    /// How much is logged.
-    LogLevel {
-        /// Everything.
-        Debug = "debug",
-        /// Connections and the like.
-        Verbose = "verbose",
-        /// What an operator wants to see.
-        Notice = "notice",
-        /// What an operator must see.
-        Warning = "warning",
-        /// Nothing at all.
-        Nothing = "nothing",
-    }
-}
-
-choices! {
-    /// Who supervises the server.
-    Supervised {
-        /// Nobody.
-        No = "no",
-        /// systemd, or who speaks as it does.
-        Systemd = "systemd",
-        /// systemd, if it says so.
-        Auto = "auto",
-    }
-}
-
-choices! {
-    /// How a line of the log is written.
-    LogFormat {
-        /// For people.
-        Text = "text",
-        /// An object of JSON.
-        Json = "json",
-    }
-}
-
-choices! {
-    /// The kind of program that syslog is told.
-    SyslogFacility {
-        /// A user's program.
-        User = "user",
-        /// For use on this machine, as the next.
-        Local0 = "local0",
-        /// As the first.
-        Local1 = "local1",
-        /// As the first.
-        Local2 = "local2",
-        /// As the first.
-        Local3 = "local3",
-        /// As the first.
-        Local4 = "local4",
-        /// As the first.
-        Local5 = "local5",
-        /// As the first.
-        Local6 = "local6",
-        /// As the first.
-        Local7 = "local7",
-    }
-}
-
-/// Names that options had in earlier versions of Redis, which every place that takes a name takes.
-const FORMER: &[(&str, &str)] = &[
-    ("lua-time-limit", "busy-reply-threshold"),
-    ("hash-max-ziplist-entries", "hash-max-listpack-entries"),
-    ("hash-max-ziplist-value", "hash-max-listpack-value"),
-    ("list-max-ziplist-size", "list-max-listpack-size"),
-    ("zset-max-ziplist-entries", "zset-max-listpack-entries"),
-    ("zset-max-ziplist-value", "zset-max-listpack-value"),
-];
-
-impl OptionRow {
-    /// The row of this name, or of one that it had once, in any case.
-    pub fn named(name: &[u8]) -> Option<&'static OptionRow> {
-        OptionRow::found(name).map(|(_, row)| row)
-    }
-
-    /// As [`OptionRow::named`], with the name that it was found by.
-    pub(super) fn found(name: &[u8]) -> Option<(&'static str, &'static OptionRow)> {
-        let former = FORMER.iter().find(|(former, _)| former.as_bytes().eq_ignore_ascii_case(name));
-        let now = former.map_or(name, |(_, name)| name.as_bytes());
-        let row = OPTIONS.iter().find(|row| row.name.as_bytes().eq_ignore_ascii_case(now))?;
-        Some((former.map_or(row.name, |(former, _)| former), row))
-    }
-
-    /// Every name of every row, the former ones last.
-    pub(super) fn names() -> impl Iterator<Item = (&'static str, &'static OptionRow)> {
-        let former =
-            FORMER.iter().filter_map(|&(former, name)| Some((former, OptionRow::named(name.as_bytes())?)));
-        OPTIONS.iter().map(|row| (row.name, row)).chain(former)
-    }
-
-    /// Whether its value must not be shown or logged.
-    pub fn is_secret(&self) -> bool {
-        matches!(self.kind, Kind::Secret) || ["user", "pusher-app"].contains(&self.name)
-    }
-
-    /// As CONFIG GET answers it.
-    pub fn text(&self, config: &Config) -> Vec<u8> {
-        (self.text)(config, self.kind)
-    }
-
-    /// The words after the name, one list for each line of redis.conf.
-    pub(super) fn lines(&self, config: &Config) -> Vec<Vec<Vec<u8>>> {
-        (self.lines)(config, self.kind)
-    }
-
-    /// Whether a line with an empty value takes back what the lines before it have said.
-    pub(super) fn can_be_emptied(&self) -> bool {
-        let mut config = Config::default();
-        self.kind.takes_several() && self.assign(&mut config, &[b""], Phase::Load).is_ok()
-    }
-
-    /// Reads `words` into `config`, which is unchanged after an error.
-    pub(super) fn assign(
-        &self,
-        config: &mut Config,
-        words: &[&[u8]],
-        phase: Phase,
-    ) -> Result<(), ValueError> {
-        if words.len() != 1 && !self.kind.takes_several() {
-            return Err(ValueError::WrongNumber);
-        }
-        let is_unsupported =
-            |value: &&&str| words.iter().any(|word| word.eq_ignore_ascii_case(value.as_bytes()));
-        if let Some(value) = self.unsupported.iter().find(is_unsupported) {
-            return Err(ValueError::Unsupported(value));
-        }
-        (self.assign)(config, words, self.kind, phase)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::value::Phase;
 
     #[test]
     fn every_row_reads_back_what_it_writes() {
@@ -918,7 +648,7 @@ mod tests {
     fn every_row_refuses_what_it_cannot_be() {
         for row in OPTIONS {
             let wrong: &[&[u8]] = match row.kind {
-                _ if row.change == Change::Line => &[b"a name", b"b", b"c"],
+                _ if row.mutability == Mutability::Line => &[b"a name", b"b", b"c"],
                 Kind::Secret => &[b"two", b"words"],
                 Kind::Text | Kind::Path => &[b"a\0b\xff"],
                 // Its patterns are bytes, any number of them.

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use super::fixed::FIXED;
-use super::options::{Change, Config, OPTIONS, OptionRow, Section};
+use super::options::{Config, OPTIONS};
+use super::row::{Mutability, OptionRow, Section};
 use super::words;
 
 const INTRODUCTION: &str = "\
@@ -98,10 +99,10 @@ pub fn sample_file() -> String {
 fn describe(page: &mut String, row: &OptionRow, defaults: &Config) {
     let default = String::from_utf8_lossy(&row.text(defaults)).into_owned();
     let default = if default.is_empty() { "empty".to_owned() } else { format!("`{default}`") };
-    let change = match row.change {
-        Change::RunTime => "",
-        Change::Start | Change::Protected => " · *start*",
-        Change::Line => " · *start; several lines*",
+    let change = match row.mutability {
+        Mutability::RunTime => "",
+        Mutability::Start | Mutability::Protected => " · *start*",
+        Mutability::Line => " · *start; several lines*",
     };
     // Writing to a String cannot fail.
     let _ = writeln!(

@@ -18,7 +18,8 @@ use std::path::Path;
 
 use super::compound::{LineChecks, UserLine};
 use super::load::{ConfigError, FILE_BYTES_MAX};
-use super::options::{Config, OPTIONS, OptionRow};
+use super::options::{Config, OPTIONS};
+use super::row::OptionRow;
 use super::words;
 
 /// Stands above the lines that are added.
@@ -362,7 +363,7 @@ mod tests {
     #[test]
     fn every_option_is_read_back_as_it_was_whatever_an_included_file_says() {
         let defaults = Config::default();
-        for row in OPTIONS.iter().filter(|row| row.change == crate::Change::RunTime) {
+        for row in OPTIONS.iter().filter(|row| row.mutability == crate::Mutability::RunTime) {
             let lines = |words: Vec<Vec<u8>>| {
                 words::join(std::iter::once(row.name.as_bytes()).chain(words.iter().map(Vec::as_slice)))
             };

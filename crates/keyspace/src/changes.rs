@@ -17,7 +17,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::effect;
-use crate::event::{Event, EventClasses};
+use crate::event::{EventClasses, EventKind};
 use crate::fields::Fieldset;
 use crate::garbage::Garbage;
 use crate::groups::KeyGroup;
@@ -81,7 +81,7 @@ pub struct PlacedStream {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyEvent<'a> {
     /// What it was.
-    pub event: Event,
+    pub event: EventKind,
     /// The database, by its number.
     pub db: usize,
     /// The key.
@@ -91,7 +91,7 @@ pub struct KeyEvent<'a> {
 }
 
 /// An event, its key, and which of the key's elements it is about.
-type Noted = (Event, KeyAt, Range<usize>);
+type Noted = (EventKind, KeyAt, Range<usize>);
 
 fn shown<'k>(keys: &'k [u8], (event, at, subkeys): &Noted) -> KeyEvent<'k> {
     KeyEvent {
@@ -310,13 +310,13 @@ impl Changes {
     }
 
     #[inline]
-    pub(crate) fn event(&mut self, event: Event, db: usize, key: &[u8]) {
+    pub(crate) fn event(&mut self, event: EventKind, db: usize, key: &[u8]) {
         self.event_of(event, db, key, 0..0);
     }
 
     /// Notes an event that is about some elements: what [`Changes::subkeys`] returned.
     #[inline]
-    pub(crate) fn event_of(&mut self, event: Event, db: usize, key: &[u8], subkeys: Range<usize>) {
+    pub(crate) fn event_of(&mut self, event: EventKind, db: usize, key: &[u8], subkeys: Range<usize>) {
         if self.wants.events.contains(event.class) {
             let at = self.keep(db, key);
             self.events.push((event, at, subkeys));

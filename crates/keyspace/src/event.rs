@@ -58,9 +58,9 @@ bitflags! {
     }
 }
 
-/// What happened to a key, as subscribers are told.
+/// What can happen to a key, as subscribers are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Event {
+pub struct EventKind {
     /// The class that must be switched on.
     pub class: EventClasses,
     /// The name that is published.
@@ -71,7 +71,7 @@ macro_rules! events {
     ($($class:ident { $($constant:ident = $name:literal),* $(,)? })*) => {
         $($(
             #[doc = concat!("`", $name, "`.")]
-            pub(crate) const $constant: Event = Event { class: EventClasses::$class, name: $name };
+            pub(crate) const $constant: EventKind = EventKind { class: EventClasses::$class, name: $name };
         )*)*
     };
 }

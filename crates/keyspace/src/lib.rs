@@ -88,7 +88,7 @@ pub use effect::{
     write_databases, write_library, write_set, write_state, write_tentative,
 };
 pub use error::Error;
-pub use event::{Event, EventClasses};
+pub use event::{EventClasses, EventKind};
 pub use eviction::{Eviction, Order, Policy};
 pub use fields::Fieldset;
 pub use fingerprint::Fingerprint;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::changes::{Changes, PlacedStream};
 use crate::collection::Limits;
-use crate::event::{self, Event};
+use crate::event::{self, EventKind};
 use crate::eviction::Noted;
 use crate::expiry;
 use crate::garbage::Garbage;
@@ -178,7 +178,7 @@ impl<'a> Slot<'a> {
     }
 
     /// The value becomes this one, an answer to what it was: INCR and its like.
-    pub fn set<'v>(&mut self, value: impl Into<NewValue<'v>>, expire_at_ms: Option<u64>, event: Event) {
+    pub fn set<'v>(&mut self, value: impl Into<NewValue<'v>>, expire_at_ms: Option<u64>, event: EventKind) {
         if self.put(value, expire_at_ms) == Displaced::Nothing {
             self.event(event::NEW);
         }
@@ -186,7 +186,12 @@ impl<'a> Slot<'a> {
     }
 
     /// The value becomes this one, whatever it was: SET and its like.
-    pub fn overwrite<'v>(&mut self, value: impl Into<NewValue<'v>>, expire_at_ms: Option<u64>, event: Event) {
+    pub fn overwrite<'v>(
+        &mut self,
+        value: impl Into<NewValue<'v>>,
+        expire_at_ms: Option<u64>,
+        event: EventKind,
+    ) {
         match self.put(value, expire_at_ms) {
             Displaced::Nothing => self.event(event::NEW),
             displaced => self.event_displaced(displaced),
@@ -198,7 +203,7 @@ impl<'a> Slot<'a> {
     pub(crate) fn overwrite_named<'n>(
         &mut self,
         value: Value,
-        event: Event,
+        event: EventKind,
         names: impl Iterator<Item = &'n [u8]>,
     ) {
         match self.put(value, None) {
@@ -282,7 +287,7 @@ impl<'a> Slot<'a> {
 
     /// Puts bytes behind the string that is here, or the empty string if there is nothing. Returns the new length;
     /// `None`, and nothing is changed: there is something else.
-    pub fn append(&mut self, tail: &[u8], event: Event) -> Option<usize> {
+    pub fn append(&mut self, tail: &[u8], event: EventKind) -> Option<usize> {
         if self.is_empty() {
             self.set(NewValue::string(tail), None, event);
             return Some(tail.len());
@@ -309,7 +314,7 @@ impl<'a> Slot<'a> {
     }
 
     /// Tells of writes to the string that is here.
-    pub(crate) fn patched(&mut self, changes: u64, event: Event) {
+    pub(crate) fn patched(&mut self, changes: u64, event: EventKind) {
         self.log.count_more(changes.saturating_sub(1));
         self.touch();
         self.event(event);
@@ -347,7 +352,7 @@ impl<'a> Slot<'a> {
     }
 
     /// Removes what is here; false: there is nothing.
-    pub fn delete(&mut self, event: Event) -> bool {
+    pub fn delete(&mut self, event: EventKind) -> bool {
         let Some(place) = self.place.take() else { return false };
         self.forget(place);
         let removed = self.database.table.remove(self.hash, place);
@@ -380,7 +385,7 @@ impl<'a> Slot<'a> {
     /// Sets or clears the expiry of what is here. False: there is nothing.
     ///
     /// A time that has come already is the caller's to find: it deletes instead.
-    pub fn expire_at(&mut self, at_ms: Option<u64>, event: Event) -> bool {
+    pub fn expire_at(&mut self, at_ms: Option<u64>, event: EventKind) -> bool {
         let Some(place) = self.place else { return false };
         let new_expiry = at_ms.unwrap_or(NEVER);
         let old_expiry = self.database.table.at(place).expiry_ms();
@@ -402,13 +407,13 @@ impl<'a> Slot<'a> {
 
     /// Notes another event of this key.
     #[inline]
-    pub fn event(&mut self, event: Event) {
+    pub fn event(&mut self, event: EventKind) {
         self.log.event(event, self.db, self.key);
     }
 
     /// Notes another event of this key, which is about these elements, see [`Changes::subkeys`].
     #[inline]
-    pub(crate) fn event_of(&mut self, event: Event, subkeys: Range<usize>) {
+    pub(crate) fn event_of(&mut self, event: EventKind, subkeys: Range<usize>) {
         self.log.event_of(event, self.db, self.key, subkeys);
     }
 

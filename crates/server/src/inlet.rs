@@ -10,7 +10,7 @@ use sterna_pubsub::{MatchScratch, glob};
 use crate::directory::{Elsewhere, STRIPES};
 use crate::mailbox::{Credit, MAILED_BYTES_MAX, Mail};
 use crate::matching::{Matching, STEPS_AT_ONCE};
-use crate::nodes::{Answer, BucketSet, NODES, Question, Space, bucket_of};
+use crate::nodes::{Answer, BucketSet, ChannelKind, NODES, Question, bucket_of};
 use crate::parcel::{Matches, Message, Namespace, Outbox, Parcel};
 use crate::persistence::LogSeat;
 use crate::server::Server;
@@ -33,8 +33,8 @@ impl Inlet {
 
     /// Puts a message into the mail of the shards that have subscribers for it. It goes with [`Inlet::mail`]. Returns whether
     /// there are any.
-    pub fn deliver(&mut self, space: Space, channel: &[u8], payload: &[u8]) -> bool {
-        let space = Namespace::from(space);
+    pub fn deliver(&mut self, kind: ChannelKind, channel: &[u8], payload: &[u8]) -> bool {
+        let space = Namespace::from(kind);
         let directory = &self.server.directory;
         let index = match space {
             Namespace::Channels | Namespace::Pages => &directory.channels,
@@ -150,15 +150,15 @@ impl Answerer {
 }
 
 fn answer(server: &Server, question: &Question) -> Answer {
-    let directory = |space: Space| match space {
-        Space::Channels => &server.directory.channels,
-        Space::Sharded => &server.directory.sharded,
+    let directory = |kind: ChannelKind| match kind {
+        ChannelKind::Plain => &server.directory.channels,
+        ChannelKind::Sharded => &server.directory.sharded,
     };
     match question {
-        Question::Channels { space, pattern } => {
+        Question::Channels { kind, pattern } => {
             let mut names = Vec::new();
             for stripe in 0..STRIPES {
-                directory(*space).for_each_in(stripe, |name| {
+                directory(*kind).for_each_in(stripe, |name| {
                     if pattern.as_deref().is_none_or(|pattern| glob::matches(pattern, name)) {
                         names.push(Arc::clone(name));
                     }
@@ -166,8 +166,8 @@ fn answer(server: &Server, question: &Question) -> Answer {
             }
             Answer::Names(names)
         }
-        Question::Subscribers { space, channels } => {
-            let count = |name: &Arc<[u8]>| directory(*space).total(sterna_pubsub::hash(name), name) as u64;
+        Question::Subscribers { kind, channels } => {
+            let count = |name: &Arc<[u8]>| directory(*kind).total(sterna_pubsub::hash(name), name) as u64;
             Answer::Counts(channels.iter().map(count).collect())
         }
         Question::Patterns => Answer::Counts(vec![server.directory.patterns.len() as u64]),

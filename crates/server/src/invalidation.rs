@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use crate::connection::client::ClientId;
 
 /// Keys that changed in a turn, and who changed each last; `None`: it expired.
-pub(crate) type Batch = BTreeMap<Box<[u8]>, Option<ClientId>>;
+pub(crate) type InvalidationBatch = BTreeMap<Box<[u8]>, Option<ClientId>>;
 
 /// News for the connections of another shard.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(crate) enum Invalidation {
     /// A database was emptied.
     Everything,
     /// Keys that have changed, for those that broadcast.
-    Batch(Arc<Batch>),
+    Batch(Arc<InvalidationBatch>),
     /// What `from` is told, for `to`, which it redirects to: a list, or `None` for everything.
     Redirected { from: ClientId, to: ClientId, list: Option<Arc<[u8]>> },
 }

@@ -69,9 +69,9 @@ pub use inlet::{Answerer, Inlet};
 pub use metrics::MetricsFormat;
 pub use net::{HttpChange, HttpListener};
 pub use nodes::{
-    Answer, Asker, BUCKETS, BucketSet, Forwarded, Lead, Member, Nodes, Question, RECORD_BYTES_MAX,
-    ROOM_BYTES, Say, SessionId, Space, TAKEN_UNKNOWN, WAIT_MAX, bucket_of, forwarded, records, shard_of,
-    write_record,
+    Answer, Asker, BUCKETS, BucketSet, ChannelKind, Forwarded, Lead, Member, Nodes, Question,
+    RECORD_BYTES_MAX, ROOM_BYTES, Say, SessionId, TAKEN_UNKNOWN, WAIT_MAX, bucket_of, forwarded, records,
+    shard_of, write_record,
 };
 pub use overview::{
     Busy, Journal, Kind, Latency, Memory, Observer, Overview, ShardLoad, Subscribed, Totals, Waiting,

@@ -92,7 +92,7 @@ pub(crate) enum Mail {
     /// A user has changed or is no more: have its connections follow, all at once if a transaction did it, then tell `ack`.
     User { change: UserChange, in_exec: bool, ack: Ack },
     /// A connection of this shard has to prove that its socket is alive, because another one wants its name; then tell `ack`.
-    Probe { holder: ConnectionRef, ack: Ack },
+    Challenge { holder: ConnectionRef, ack: Ack },
     /// A connection of another shard is this one's from now on.
     Moved(Box<Mover>),
     /// Other nodes have answered what a connection of this shard waits for.
@@ -222,7 +222,7 @@ impl Mail {
             | Mail::MonitorsMissed
             | Mail::Listen { .. }
             | Mail::User { .. }
-            | Mail::Probe { .. }
+            | Mail::Challenge { .. }
             | Mail::Moved(_)
             | Mail::Nodes { .. }
             | Mail::Passed(_)

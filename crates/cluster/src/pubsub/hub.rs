@@ -405,7 +405,7 @@ impl Hub {
             };
             for message in forwarded(messages) {
                 self.counts.received += 1;
-                let is_wanted = self.inlet.deliver(message.space, message.channel, message.payload);
+                let is_wanted = self.inlet.deliver(message.kind, message.channel, message.payload);
                 self.counts.unwanted += u64::from(!is_wanted);
             }
             self.inlet.mail();

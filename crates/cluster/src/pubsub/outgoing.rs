@@ -272,11 +272,11 @@ mod tests {
     use super::*;
     use crate::pubsub::frame::read;
     use crate::pubsub::incoming::{Arrived, Incoming};
-    use sterna_server::{Space, forwarded};
+    use sterna_server::{ChannelKind, forwarded};
 
     /// A letter of one message, as a shard writes it.
     fn letter(channel: &[u8], payload: &[u8]) -> Bytes {
-        let mut bytes = vec![Space::Channels as u8];
+        let mut bytes = vec![ChannelKind::Plain as u8];
         bytes.extend_from_slice(&(channel.len() as u32).to_le_bytes());
         bytes.extend_from_slice(&(payload.len() as u32).to_le_bytes());
         bytes.extend_from_slice(channel);

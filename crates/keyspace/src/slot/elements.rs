@@ -3,7 +3,7 @@
 use super::Slot;
 use crate::collection::{self, Collection, Edited, Edits, Elements};
 use crate::error::Error;
-use crate::event::{self, Event};
+use crate::event::{self, EventKind};
 use crate::garbage::Garbage;
 use crate::record::Draft;
 use crate::table::Place;
@@ -41,7 +41,7 @@ impl Slot<'_> {
     /// anymore when its turn came: only what was done to it since the snapshot began, and how it was emptied would not fit.
     pub(crate) fn edit<T: Elements, R>(
         &mut self,
-        event: Event,
+        event: EventKind,
         edit: impl FnOnce(&mut T, &mut Edits<'_>) -> R,
     ) -> Result<R, Error> {
         let edited = self.edit_value(edit)?;
@@ -124,7 +124,7 @@ impl Slot<'_> {
 
     /// Notes what an edit that is known by `event` did to the key.
     #[inline]
-    pub(crate) fn event_edited<R>(&mut self, event: Event, edited: &Edited<R>) {
+    pub(crate) fn event_edited<R>(&mut self, event: EventKind, edited: &Edited<R>) {
         if edited.count == 0 {
             return;
         }

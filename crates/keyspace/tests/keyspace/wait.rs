@@ -29,7 +29,7 @@ impl Blocked for Wants {
         reply.bulk(&text);
         if self.takes {
             let mut slot = ctx.slot(key);
-            slot.delete(sterna_keyspace::Event {
+            slot.delete(sterna_keyspace::EventKind {
                 class: sterna_keyspace::EventClasses::GENERIC,
                 name: "taken",
             });
@@ -177,7 +177,7 @@ fn waiters_are_served_after_the_last_command_of_a_transaction() {
     log.clear();
     for value in [&b"first"[..], b"hello"] {
         let mut ctx = Ctx { space: Space::some(parts), db: *db, now_ms: *now_ms, log, caller: *caller };
-        let event = sterna_keyspace::Event { class: sterna_keyspace::EventClasses::STRING, name: "set" };
+        let event = sterna_keyspace::EventKind { class: sterna_keyspace::EventClasses::STRING, name: "set" };
         ctx.slot(b"a").overwrite(sterna_keyspace::Value::string(value), None, event);
     }
     assert!(serve_ready(Space::some(parts), *now_ms, log).is_none());

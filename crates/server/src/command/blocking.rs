@@ -20,7 +20,7 @@ use super::table::{Runs, runs};
 use crate::apart::{Request, Task};
 use crate::connection::Connection;
 use crate::connection::state::{ConnectionRef, Wait, Waiting};
-use crate::connection::waits::Blocked;
+use crate::connection::waits::KeyWait;
 use crate::partitions::keys_of;
 use crate::shard::Shard;
 
@@ -39,15 +39,15 @@ impl Shard {
     pub(super) fn block(&mut self, slot: usize, row: &'static Row, request: OwnedArgs, waiter: Arc<Waiter>) {
         let deadline = waiter.deadline_ms.map(|at_ms| self.instant_of(at_ms));
         let until = self.recheck_at(&waiter, deadline);
-        let blocked = Blocked { request, waiter, deadline, row, is_settled: false, ran: Duration::ZERO };
-        self.wait(slot, Wait::Blocked(blocked), until);
+        let blocked = KeyWait { request, waiter, deadline, row, is_settled: false, ran: Duration::ZERO };
+        self.wait(slot, Wait::Key(blocked), until);
         self.note_blocked(slot);
     }
 
     /// The command that was executed just now waits: it is counted when it ends. False if it does not wait.
     pub(super) fn count_when_unblocked(&mut self, slot: usize, took: Duration) -> bool {
         match self.connections.get_mut(slot).and_then(|connection| connection.waiting_mut()) {
-            Some(Waiting { wait: Wait::Blocked(blocked), .. }) => {
+            Some(Waiting { wait: Wait::Key(blocked), .. }) => {
                 blocked.ran = took;
                 true
             }
@@ -66,9 +66,9 @@ impl Shard {
         [deadline, recheck].into_iter().flatten().min()
     }
 
-    fn blocked(&self, slot: usize) -> Option<&Blocked> {
+    fn blocked(&self, slot: usize) -> Option<&KeyWait> {
         match self.connections[slot].state().wait() {
-            Some(Wait::Blocked(blocked)) => Some(blocked),
+            Some(Wait::Key(blocked)) => Some(blocked),
             _ => None,
         }
     }
@@ -133,7 +133,7 @@ impl Shard {
     /// What the connection has waited for is so much that its command is run apart.
     fn go_on_apart(&mut self, slot: usize, apart: Box<Apart>) {
         let scene = self.scene_of(slot, true);
-        let Some(Wait::Blocked(Blocked { request, row, ran, .. })) = self.resume(slot) else { return };
+        let Some(Wait::Key(KeyWait { request, row, ran, .. })) = self.resume(slot) else { return };
         let Runs::Keys(command) = runs(row) else { return };
         self.handle().commands.count(row.id, ran, false);
         if apart.writes() {
@@ -193,7 +193,7 @@ impl Shard {
     /// Nobody writes to keys of this group on this node any more.
     pub(crate) fn unblock_all(&mut self, group: u16) {
         let is_blocked = |connection: &Connection| {
-            connection.group == group && matches!(connection.state().wait(), Some(Wait::Blocked(_)))
+            connection.group == group && matches!(connection.state().wait(), Some(Wait::Key(_)))
         };
         let blocked = self.connections.iter().filter(|(_, connection)| is_blocked(connection));
         for slot in blocked.map(|(slot, _)| slot).collect::<Vec<_>>() {
@@ -214,7 +214,7 @@ impl Shard {
         {
             return false;
         }
-        let Some(Wait::Blocked(Blocked { request, .. })) = self.resume(slot) else { return true };
+        let Some(Wait::Key(KeyWait { request, .. })) = self.resume(slot) else { return true };
         let mut bytes = Vec::new();
         encode::request(&mut bytes, request.args().iter());
         self.connections[slot].put_back(bytes);
@@ -233,7 +233,7 @@ impl Shard {
 
     /// It is known who answers the connection's wait.
     fn settle(&mut self, slot: usize) {
-        if let Some(Waiting { wait: Wait::Blocked(blocked), .. }) = self.connections[slot].waiting_mut() {
+        if let Some(Waiting { wait: Wait::Key(blocked), .. }) = self.connections[slot].waiting_mut() {
             blocked.is_settled = true;
         }
     }
@@ -244,7 +244,7 @@ impl Shard {
             self.count_error(text);
         }
         self.answer_late(slot, reply);
-        if let Some(Wait::Blocked(Blocked { request, row, ran, .. })) = self.resume(slot) {
+        if let Some(Wait::Key(KeyWait { request, row, ran, .. })) = self.resume(slot) {
             self.handle().commands.count(row.id, ran, reply.starts_with(b"-"));
             self.note_duration(slot, row, request.args(), ran);
         }
@@ -260,7 +260,7 @@ impl Shard {
     }
 
     /// Takes the connection's waiter out of every queue: its wait is over.
-    pub(crate) fn forget_waiter(&mut self, blocked: &Blocked) {
+    pub(crate) fn forget_waiter(&mut self, blocked: &KeyWait) {
         if !blocked.is_settled && !blocked.waiter.claim() {
             // A writer has mailed a reply that nobody will take.
             self.keep_wait(blocked);

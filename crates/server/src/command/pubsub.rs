@@ -20,7 +20,7 @@ use super::{Call, Failure, Run, help::help};
 use crate::connection::Connection;
 use crate::connection::client::mark;
 use crate::directory::STRIPES;
-use crate::nodes::{BucketSet, Question, Space, bucket_of};
+use crate::nodes::{BucketSet, ChannelKind, Question, bucket_of};
 use crate::parcel::Namespace;
 use crate::shard::Shard;
 use crate::shard::long::Prepared;
@@ -474,13 +474,13 @@ fn numsub(call: &mut Call<'_>, space: Namespace) -> Result<(), Failure> {
 
 /// What a row of PUBSUB asks of other nodes.
 pub(super) fn question_of(row: &Row, args: Args<'_>) -> Question {
-    let of_channels = |space| Question::Channels { space, pattern: args.get(2).map(Box::from) };
-    let of_subscribers = |space| Question::Subscribers { space, channels: names(args.from(2)) };
+    let of_channels = |kind| Question::Channels { kind, pattern: args.get(2).map(Box::from) };
+    let of_subscribers = |kind| Question::Subscribers { kind, channels: names(args.from(2)) };
     match row.spec.name {
-        "channels" => of_channels(Space::Channels),
-        "shardchannels" => of_channels(Space::Sharded),
-        "numsub" => of_subscribers(Space::Channels),
-        "shardnumsub" => of_subscribers(Space::Sharded),
+        "channels" => of_channels(ChannelKind::Plain),
+        "shardchannels" => of_channels(ChannelKind::Sharded),
+        "numsub" => of_subscribers(ChannelKind::Plain),
+        "shardnumsub" => of_subscribers(ChannelKind::Sharded),
         _ => Question::Patterns,
     }
 }

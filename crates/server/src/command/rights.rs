@@ -186,7 +186,7 @@ impl Shard {
         let mut reply = Vec::new();
         Reply::new(&mut reply, self.connections[slot].proto).error(&text);
         match self.connections[slot].state().wait() {
-            Some(Wait::Blocked(_)) => self.end_block(slot, &reply),
+            Some(Wait::Key(_)) => self.end_block(slot, &reply),
             Some(Wait::Copies(_)) => self.refuse_wait_for_copies(slot, &reply),
             _ => {}
         }

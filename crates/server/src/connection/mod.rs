@@ -236,7 +236,7 @@ pub(crate) struct Connection {
     /// CLIENT RESUME OFF: it is not to be resumed.
     pub(crate) declines_resuming: bool,
     /// The holder of its name that has been asked to prove that its socket is alive; 0: none.
-    pub(crate) probed: ClientId,
+    pub(crate) challenged: ClientId,
     /// Bytes read from it and written to it. Kept here, where reading and writing already are, and copied to the client's
     /// record by `publish_gauges`.
     pub(crate) net_in_bytes: u64,
@@ -328,7 +328,7 @@ impl Connection {
             fieldsets: None,
             resumption: None,
             declines_resuming: false,
-            probed: 0,
+            challenged: 0,
             net_in_bytes: 0,
             net_out_bytes: 0,
             proto: Proto::default(),

@@ -34,7 +34,7 @@ pub(crate) struct Mover {
     reply_mode: ReplyMode,
     reads_stale: bool,
     declines_resuming: bool,
-    probed: ClientId,
+    challenged: ClientId,
     net_in_bytes: u64,
     net_out_bytes: u64,
     unproven_since_ms: u64,
@@ -61,7 +61,7 @@ impl Connection {
             reply_mode: self.reply_mode,
             reads_stale: self.reads_stale,
             declines_resuming: self.declines_resuming,
-            probed: self.probed,
+            challenged: self.challenged,
             net_in_bytes: self.net_in_bytes,
             net_out_bytes: self.net_out_bytes,
             unproven_since_ms: self.unproven_since_ms,
@@ -84,7 +84,7 @@ impl Connection {
         connection.reply_mode = mover.reply_mode;
         connection.reads_stale = mover.reads_stale;
         connection.declines_resuming = mover.declines_resuming;
-        connection.probed = mover.probed;
+        connection.challenged = mover.challenged;
         connection.net_in_bytes = mover.net_in_bytes;
         connection.net_out_bytes = mover.net_out_bytes;
         connection.read_closed = mover.read_closed;

@@ -31,7 +31,7 @@ use sterna_protocol::OwnedArgs;
 
 use super::CloseReason;
 use super::client::{ClientId, mark};
-use super::waits::{Asleep, Blocked, CopiesWait, JobWait};
+use super::waits::{Asleep, CopiesWait, JobWait, KeyWait};
 
 /// Names a connection of a shard for as long as somebody remembers it: slots are used again, ids are not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,7 +69,7 @@ pub(crate) enum Wait {
         remaining: usize,
     },
     /// The command waits for another client (XREAD BLOCK …).
-    Blocked(Blocked),
+    Key(KeyWait),
     /// WAIT or WAITAOF: what it has written is not in as many places as it wants.
     Copies(CopiesWait),
     /// A job about the journal's files has to end first: SAVE, CONFIG SET appendonly, SHUTDOWN.
@@ -134,7 +134,7 @@ impl Wait {
             | Wait::Output
             | Wait::Parts
             | Wait::Turn { .. } => true,
-            Wait::Blocked(_)
+            Wait::Key(_)
             | Wait::Copies(_)
             | Wait::Lead
             | Wait::Login
@@ -149,7 +149,7 @@ impl Wait {
     /// The request that waits, if its user may lose the right to wait for its answer.
     pub(crate) fn request(&self) -> Option<&OwnedArgs> {
         match self {
-            Wait::Blocked(blocked) => Some(&blocked.request),
+            Wait::Key(blocked) => Some(&blocked.request),
             Wait::Copies(wait) => Some(&wait.request),
             _ => None,
         }
@@ -158,7 +158,7 @@ impl Wait {
     /// What stands in the queues of its keys.
     pub(crate) fn waiter(&self) -> Option<&Waiter> {
         match self {
-            Wait::Blocked(blocked) => Some(&blocked.waiter),
+            Wait::Key(blocked) => Some(&blocked.waiter),
             _ => None,
         }
     }
@@ -166,7 +166,7 @@ impl Wait {
     /// How CLIENT LIST marks a client that INFO counts as blocked.
     pub(crate) fn blocked_mark(&self) -> Option<u32> {
         match self {
-            Wait::Blocked(_) | Wait::Copies(_) => Some(mark::BLOCKED),
+            Wait::Key(_) | Wait::Copies(_) => Some(mark::BLOCKED),
             Wait::Pause => Some(mark::PAUSED),
             _ => None,
         }

@@ -12,9 +12,9 @@ use crate::acl::Users;
 use crate::names::Names;
 use crate::tls::TlsRead;
 
-/// A connection's wait.
+/// A connection that waits for a key.
 #[derive(Debug)]
-pub(crate) struct Blocked {
+pub(crate) struct KeyWait {
     /// What it waits in, to be checked again when its user changes.
     pub(crate) request: OwnedArgs,
     pub(crate) waiter: Arc<Waiter>,

@@ -1,7 +1,7 @@
 //! What goes between nodes, in bytes: messages, questions, answers.
 //!
 //! ```text
-//!   message    [space 1] [channel length 4] [payload length 4] [channel] [payload]      lengths little-endian
+//!   message    [kind 1] [channel length 4] [payload length 4] [channel] [payload]      lengths little-endian
 //!   question   [kind 1] …            answer   [kind 1] …
 //! ```
 //!
@@ -12,31 +12,31 @@ use std::sync::Arc;
 
 use crate::parcel::Namespace;
 
-/// Which name space a channel belongs to.
+/// Which kind of channel a message between nodes is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Space {
+pub enum ChannelKind {
     /// SUBSCRIBE, PSUBSCRIBE, PUBLISH.
-    Channels = 0,
+    Plain = 0,
     /// SSUBSCRIBE, SPUBLISH.
     Sharded = 1,
 }
 
-impl Space {
-    fn of(byte: u8) -> Option<Space> {
+impl ChannelKind {
+    fn of(byte: u8) -> Option<ChannelKind> {
         match byte {
-            0 => Some(Space::Channels),
-            1 => Some(Space::Sharded),
+            0 => Some(ChannelKind::Plain),
+            1 => Some(ChannelKind::Sharded),
             _ => None,
         }
     }
 }
 
-impl From<Space> for Namespace {
-    fn from(space: Space) -> Namespace {
-        match space {
-            Space::Channels => Namespace::Channels,
-            Space::Sharded => Namespace::Sharded,
+impl From<ChannelKind> for Namespace {
+    fn from(kind: ChannelKind) -> Namespace {
+        match kind {
+            ChannelKind::Plain => Namespace::Channels,
+            ChannelKind::Sharded => Namespace::Sharded,
         }
     }
 }
@@ -45,7 +45,7 @@ impl From<Space> for Namespace {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Forwarded<'a> {
     /// Where its channel is.
-    pub space: Space,
+    pub kind: ChannelKind,
     /// The channel.
     pub channel: &'a [u8],
     /// What was published.
@@ -57,11 +57,11 @@ pub struct Forwarded<'a> {
 const HEADER: usize = 9;
 
 /// Appends a message.
-pub(crate) fn write_forwarded(into: &mut Vec<u8>, space: Space, channel: &[u8], payload: &[u8]) {
+pub(crate) fn write_forwarded(into: &mut Vec<u8>, kind: ChannelKind, channel: &[u8], payload: &[u8]) {
     // Neither is longer than `proto-max-bulk-len`, which is below 4 GiB.
     let length = |bytes: &[u8]| (bytes.len() as u32).to_le_bytes();
     into.reserve(HEADER + channel.len() + payload.len());
-    into.push(space as u8);
+    into.push(kind as u8);
     into.extend_from_slice(&length(channel));
     into.extend_from_slice(&length(payload));
     into.extend_from_slice(channel);
@@ -87,7 +87,7 @@ fn split_forwarded(bytes: &[u8]) -> Option<(Forwarded<'_>, &[u8])> {
     let (channel, behind) = rest.split_at_checked(length(1)?)?;
     let (payload, rest) = behind.split_at_checked(length(5)?)?;
     let (bytes, _) = bytes.split_at_checked(HEADER + channel.len() + payload.len())?;
-    Some((Forwarded { space: Space::of(header[0])?, channel, payload, bytes }, rest))
+    Some((Forwarded { kind: ChannelKind::of(header[0])?, channel, payload, bytes }, rest))
 }
 
 /// What PUBSUB asks of other nodes.
@@ -96,14 +96,14 @@ pub enum Question {
     /// Names of channels with subscribers that match.
     Channels {
         /// Where.
-        space: Space,
+        kind: ChannelKind,
         /// All, without one.
         pattern: Option<Box<[u8]>>,
     },
     /// How many subscribers these channels have.
     Subscribers {
         /// Where.
-        space: Space,
+        kind: ChannelKind,
         /// Which.
         channels: Vec<Arc<[u8]>>,
     },
@@ -124,12 +124,12 @@ impl Question {
     /// Appends it.
     pub fn write(&self, into: &mut Vec<u8>) {
         match self {
-            Question::Channels { space, pattern } => {
-                into.extend_from_slice(&[1, *space as u8, u8::from(pattern.is_some())]);
+            Question::Channels { kind, pattern } => {
+                into.extend_from_slice(&[1, *kind as u8, u8::from(pattern.is_some())]);
                 into.extend_from_slice(pattern.as_deref().unwrap_or_default());
             }
-            Question::Subscribers { space, channels } => {
-                into.extend_from_slice(&[2, *space as u8]);
+            Question::Subscribers { kind, channels } => {
+                into.extend_from_slice(&[2, *kind as u8]);
                 write_names(into, channels);
             }
             Question::Patterns => into.push(3),
@@ -139,12 +139,12 @@ impl Question {
     /// Reads what [`Question::write`] has written.
     pub fn read(bytes: &[u8]) -> Option<Question> {
         match bytes {
-            [1, space, 0] => Some(Question::Channels { space: Space::of(*space)?, pattern: None }),
-            [1, space, 1, pattern @ ..] => {
-                Some(Question::Channels { space: Space::of(*space)?, pattern: Some(pattern.into()) })
+            [1, kind, 0] => Some(Question::Channels { kind: ChannelKind::of(*kind)?, pattern: None }),
+            [1, kind, 1, pattern @ ..] => {
+                Some(Question::Channels { kind: ChannelKind::of(*kind)?, pattern: Some(pattern.into()) })
             }
-            [2, space, names @ ..] => {
-                Some(Question::Subscribers { space: Space::of(*space)?, channels: read_names(names)? })
+            [2, kind, names @ ..] => {
+                Some(Question::Subscribers { kind: ChannelKind::of(*kind)?, channels: read_names(names)? })
             }
             [3] => Some(Question::Patterns),
             _ => None,
@@ -208,8 +208,8 @@ mod tests {
         prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20).prop_map(Arc::from), 0..20)
     }
 
-    fn space(sharded: bool) -> Space {
-        if sharded { Space::Sharded } else { Space::Channels }
+    fn kind(sharded: bool) -> ChannelKind {
+        if sharded { ChannelKind::Sharded } else { ChannelKind::Plain }
     }
 
     proptest! {
@@ -219,11 +219,11 @@ mod tests {
         ) {
             let mut bytes = Vec::new();
             for (sharded, channel, payload) in &messages {
-                write_forwarded(&mut bytes, space(*sharded), channel, payload);
+                write_forwarded(&mut bytes, kind(*sharded), channel, payload);
             }
             let mut at = 0;
             for (read, (sharded, channel, payload)) in forwarded(&bytes).zip(&messages) {
-                prop_assert_eq!((read.space, read.channel, read.payload), (space(*sharded), &channel[..], &payload[..]));
+                prop_assert_eq!((read.kind, read.channel, read.payload), (kind(*sharded), &channel[..], &payload[..]));
                 prop_assert_eq!(read.bytes, &bytes[at..at + read.bytes.len()]);
                 at += read.bytes.len();
             }
@@ -236,10 +236,10 @@ mod tests {
             sharded in any::<bool>(), pattern in prop::option::of(prop::collection::vec(any::<u8>(), 0..40)),
             names in names(), counts in prop::collection::vec(any::<u64>(), 0..20)
         ) {
-            let space = space(sharded);
+            let kind = kind(sharded);
             for question in [
-                Question::Channels { space, pattern: pattern.map(Vec::into_boxed_slice) },
-                Question::Subscribers { space, channels: names.clone() },
+                Question::Channels { kind, pattern: pattern.map(Vec::into_boxed_slice) },
+                Question::Subscribers { kind, channels: names.clone() },
                 Question::Patterns,
             ] {
                 let mut bytes = Vec::new();

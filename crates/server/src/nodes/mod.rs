@@ -37,7 +37,7 @@ use crate::directory::Directory;
 
 pub use buckets::{BUCKETS, BucketSet, bucket_of};
 pub(crate) use codec::write_forwarded;
-pub use codec::{Answer, Forwarded, Question, Space, forwarded};
+pub use codec::{Answer, ChannelKind, Forwarded, Question, forwarded};
 pub use records::{
     Asker, RECORD_BYTES_MAX, ROOM_BYTES, Say, SessionId, TAKEN_UNKNOWN, records, shard_of, write_record,
 };
@@ -139,10 +139,10 @@ impl Word {
     /// What the nodes' answers come to. Takes a while if they are long: for no shard.
     pub(crate) fn of(directory: &Directory, question: &Question, answers: Vec<Answer>) -> Word {
         match question {
-            Question::Channels { space, .. } => {
-                let here = match space {
-                    Space::Channels => &directory.channels,
-                    Space::Sharded => &directory.sharded,
+            Question::Channels { kind, .. } => {
+                let here = match kind {
+                    ChannelKind::Plain => &directory.channels,
+                    ChannelKind::Sharded => &directory.sharded,
                 };
                 let is_elsewhere = |name: &Arc<[u8]>| here.total(sterna_pubsub::hash(name), name) == 0;
                 let lists = answers.into_iter().filter_map(|answer| match answer {
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn counts_of_all_nodes_are_added_and_a_short_answer_lacks_some() {
         let channels = vec![name("a"), name("b")];
-        let question = Question::Subscribers { space: Space::Channels, channels };
+        let question = Question::Subscribers { kind: ChannelKind::Plain, channels };
         let answers = vec![Answer::Counts(vec![1, 2]), Answer::Counts(vec![u64::MAX]), Answer::Names(vec![])];
         let Word::Counts(counts) = Word::of(&Directory::default(), &question, answers) else { panic!() };
         assert_eq!(counts, [u64::MAX, 2]);
@@ -192,7 +192,7 @@ mod tests {
         directory.channels.add(sterna_pubsub::hash(b"here"), &name("here"), 0);
         let answers =
             vec![Answer::Names(vec![name("a"), name("here")]), Answer::Names(vec![name("a"), name("b")])];
-        let question = Question::Channels { space: Space::Channels, pattern: None };
+        let question = Question::Channels { kind: ChannelKind::Plain, pattern: None };
         let Word::Names(lists) = Word::of(&directory, &question, answers) else { panic!() };
         let mut names = lists.concat();
         names.sort();

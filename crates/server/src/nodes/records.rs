@@ -125,10 +125,10 @@ pub(crate) fn extend_record(into: &mut Vec<u8>, at: usize, bytes: &[u8]) {
 }
 
 /// Of which session, what it says, and all of its bytes.
-type Record<'a> = (SessionId, Say<'a>, &'a [u8]);
+type SessionRecord<'a> = (SessionId, Say<'a>, &'a [u8]);
 
 /// The records that were written one behind the other, each with all of its bytes.
-pub fn records(mut bytes: &[u8]) -> impl Iterator<Item = Record<'_>> {
+pub fn records(mut bytes: &[u8]) -> impl Iterator<Item = SessionRecord<'_>> {
     std::iter::from_fn(move || {
         let (record, rest) = split_record(bytes)?;
         bytes = rest;
@@ -137,7 +137,7 @@ pub fn records(mut bytes: &[u8]) -> impl Iterator<Item = Record<'_>> {
 }
 
 #[inline]
-fn split_record(bytes: &[u8]) -> Option<(Record<'_>, &[u8])> {
+fn split_record(bytes: &[u8]) -> Option<(SessionRecord<'_>, &[u8])> {
     let (header, rest) = bytes.split_first_chunk::<HEADER>()?;
     let (kind, numbers) = header.split_first()?;
     let (session, length) = numbers.split_first_chunk::<8>()?;

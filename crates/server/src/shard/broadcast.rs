@@ -23,14 +23,14 @@ use crate::shard::Shard;
 use crate::tracking::beginnings_of;
 
 use super::tell::{PUSH, What, list_of};
-use crate::invalidation::{Batch, Invalidation};
+use crate::invalidation::{Invalidation, InvalidationBatch};
 
 /// A shard's part in tracking.
 #[derive(Debug, Default)]
 pub(crate) struct Local {
     /// Prefix → slots of this shard's connections that broadcast it.
     prefixes: BTreeMap<Box<[u8]>, BTreeSet<usize>>,
-    changed: Batch,
+    changed: InvalidationBatch,
     /// Bytes of the names in it.
     changed_bytes: usize,
     /// The command being executed is a read by a connection that tracks.
@@ -98,7 +98,7 @@ impl Shard {
     }
 
     /// Tells this shard's connections of the keys under their prefixes.
-    pub(super) fn tell_of_batch(&mut self, batch: &Batch) {
+    pub(super) fn tell_of_batch(&mut self, batch: &InvalidationBatch) {
         // Telling changes no prefix, so they can be put back as they were.
         let prefixes = std::mem::take(&mut self.tracking.prefixes);
         let concerned: BTreeMap<&[u8], &BTreeSet<usize>> =

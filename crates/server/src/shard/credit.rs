@@ -210,7 +210,7 @@ impl Shard {
         let own = 1 << self.index;
         self.credit.set_behind_itself(
             self.index,
-            self.flusher.owes() || self.own_letters > 0 || !self.wide.is_empty(),
+            self.flusher.holds_publishers() || self.own_letters > 0 || !self.wide.is_empty(),
         );
         let mut others = self.credit.behind & !own;
         // Without other nodes the bit may be a shard's.

@@ -63,7 +63,7 @@ pub(crate) struct Flusher {
     /// Detached connections whose backlogs are over their limit.
     overfull: VecDeque<ConnectionRef>,
     /// Not all that was dirty could be offered to its socket in the last turn.
-    owes: bool,
+    has_unsent: bool,
     condemned: Vec<ConnectionRef>,
     /// There are more of them than are closed at once.
     closes_on: bool,
@@ -88,7 +88,7 @@ impl Flusher {
             dirty: VecDeque::new(),
             lagging: VecDeque::new(),
             overfull: VecDeque::new(),
-            owes: false,
+            has_unsent: false,
             condemned: Vec::new(),
             closes_on: false,
             normal: limits.normal,
@@ -129,8 +129,8 @@ impl Flusher {
     }
 
     /// Whether output waits that no socket has been offered, or backlogs hold more than they may: then nobody publishes more.
-    pub(crate) fn owes(&self) -> bool {
-        self.owes || !self.overfull.is_empty()
+    pub(crate) fn holds_publishers(&self) -> bool {
+        self.has_unsent || !self.overfull.is_empty()
     }
 
     /// Queues a message, or whatever else the connection didn't ask for just now. One that closes gets no more of it.
@@ -377,7 +377,7 @@ impl Shard {
         self.flusher.last_copy.forget();
         self.flush_list(|flusher| &mut flusher.answered);
         self.flush_list(|flusher| &mut flusher.dirty);
-        self.flusher.owes = !self.flusher.dirty.is_empty();
+        self.flusher.has_unsent = !self.flusher.dirty.is_empty();
         if !self.flusher.lagging.is_empty() {
             self.flush_lagging();
         }

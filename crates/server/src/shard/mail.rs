@@ -74,7 +74,7 @@ impl Shard {
             let Some(mail) = mailbox.pop_urgent() else { break };
             self.handle_mail(mail);
         }
-        if !self.flusher.owes() {
+        if !self.flusher.holds_publishers() {
             self.read_letters(self.clock.instant.max(Instant::now()) + MAIL_TIME_MAX);
         }
         self.inbox.has_more =
@@ -338,7 +338,7 @@ impl Shard {
                     self.post(ack.shard, Mail::Done(ack));
                 }
             }
-            Mail::Probe { holder, ack } => self.begin_probe(holder, ack),
+            Mail::Challenge { holder, ack } => self.begin_challenge(holder, ack),
             Mail::Moved(mover) => self.take_in(*mover),
             Mail::Nodes { who, word } => self.receive_word(who, *word),
             Mail::Passed(records) => self.receive_passed(&records),

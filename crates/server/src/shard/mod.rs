@@ -181,7 +181,7 @@ pub(crate) struct Shard {
     pub(crate) monitors: Vec<ConnectionRef>,
     /// Connections that are to go to other shards, and to which.
     movers: Vec<(ConnectionRef, usize)>,
-    probes: succession::Probes,
+    challenges: succession::Challenges,
     followers: Followers,
     inbox: Inbox,
     pub(crate) timers: Timers,
@@ -247,7 +247,7 @@ impl Shard {
             script_was_ended: false,
             monitors: Vec::new(),
             movers: Vec::new(),
-            probes: succession::Probes::default(),
+            challenges: succession::Challenges::default(),
             followers: Followers::default(),
             inbox: Inbox::default(),
             timers: Timers::new(),
@@ -329,7 +329,7 @@ impl Shard {
         self.flush_dirty();
         self.send_movers();
         self.run_timers();
-        self.check_probes();
+        self.check_challenges();
         self.broadcast_changes();
         self.evict_clients();
         self.leave_on();
@@ -348,7 +348,7 @@ impl Shard {
             || !self.wide.is_empty()
             || !self.followers.is_empty()
             || !self.leaving.is_empty()
-            || self.probes.is_under_way()
+            || self.challenges.is_under_way()
             || !self.unchecked.is_empty()
             || !self.accepting.is_empty()
             || self.has_unserved()

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use crate::connection::state::{ConnectionRef, Wait};
 use crate::mailbox::{MAILED_BYTES_MAX, Mail};
-use crate::nodes::{BucketSet, Nodes, Question, Space, Word, bucket_of, write_forwarded};
+use crate::nodes::{BucketSet, ChannelKind, Nodes, Question, Word, bucket_of, write_forwarded};
 use crate::parcel::Namespace;
 use crate::server::Server;
 use crate::shard::Shard;
@@ -54,16 +54,16 @@ impl Shard {
 
     fn forward_if_wanted(&mut self, space: Namespace, channel: &[u8], payload: &[u8]) {
         let Some(outward) = &mut self.outward else { return };
-        let space = match space {
-            Namespace::Channels => Space::Channels,
-            Namespace::Sharded => Space::Sharded,
+        let kind = match space {
+            Namespace::Channels => ChannelKind::Plain,
+            Namespace::Sharded => ChannelKind::Sharded,
             // Frames for the pages of this node.
             Namespace::Pages => return,
         };
         if !outward.nodes.wants(bucket_of(channel)) {
             return;
         }
-        write_forwarded(&mut outward.letter, space, channel, payload);
+        write_forwarded(&mut outward.letter, kind, channel, payload);
         if outward.letter.len() > MAILED_BYTES_MAX {
             outward.nodes.forward(std::mem::take(&mut outward.letter));
         }

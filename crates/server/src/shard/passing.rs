@@ -37,7 +37,7 @@ use std::time::{Duration, Instant};
 use hashbrown::HashMap;
 use sterna_protocol::{Args, encode};
 
-use self::asker::{Change, asker_of};
+use self::asker::{AskerChange, asker_of};
 use crate::connection::CloseReason;
 use crate::connection::client::mark;
 use crate::connection::passed::{Repeat, Sent, Told};
@@ -333,7 +333,8 @@ impl Shard {
             return Some(session);
         }
         let told = Told { user, db: connection.db, is_resp3, is_no_touch };
-        let asker = asker_of(&connection.client, &told, Change { is_rights_only: false, goes_on: !is_new });
+        let asker =
+            asker_of(&connection.client, &told, AskerChange { is_rights_only: false, goes_on: !is_new });
         passed.lane.told = Some(told);
         passing.say(session, Say::Open(&asker));
         if is_new {

@@ -110,7 +110,7 @@ impl Shard {
             self.server.blocked.fetch_sub(1, Relaxed);
         }
         match &waiting.wait {
-            Wait::Blocked(blocked) => self.forget_waiter(blocked),
+            Wait::Key(blocked) => self.forget_waiter(blocked),
             Wait::Turn { ticket } => self.forget_turn(*ticket),
             _ => {}
         }

@@ -3,7 +3,7 @@
 //! 1. SUBSCRIBE, by a named connection that has no subscription yet. It looks up who holds its user and name.
 //! 2. If the holder is on another shard, the new connection *moves* there: socket, TLS session, user, unread input,
 //!    unsent replies. The request is executed where it arrives.
-//! 3. A holder whose socket seems to be alive is *probed*: has its TCP acknowledged all that was for it when the
+//! 3. A holder whose socket seems to be alive is *challenged*: has its TCP acknowledged all that was for it when the
 //!    question came? If so, both go on beside each other, and the name belongs to the new one. If not after [`PROOF_TIME_MAX`],
 //!    the socket is given up, and the holder is detached. Where there was nothing to acknowledge, that proves little: what the new one
 //!    has yet to subscribe to may reach a line that is dead. So for as long it gets that as well, unless the old one acknowledges
@@ -43,17 +43,17 @@ use crate::shard::Shard;
 const PROOF_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Time spent in one turn on sockets that have to prove that they are alive: some dozens that don't.
-const PROBING_TIME_MAX: Duration = Duration::from_micros(500);
+const CHALLENGES_TIME_MAX: Duration = Duration::from_micros(500);
 
 /// Holders that have to prove that their sockets are alive. A network that was cut has thousands of them at once.
 #[derive(Debug, Default)]
-pub(super) struct Probes {
-    waiting: VecDeque<Probe>,
+pub(super) struct Challenges {
+    waiting: VecDeque<Challenge>,
     /// How many of them, at the front, are to be asked in this round.
     unasked: usize,
 }
 
-impl Probes {
+impl Challenges {
     /// Begins a round.
     pub(super) fn ask_all(&mut self) {
         self.unasked = self.waiting.len();
@@ -67,7 +67,7 @@ impl Probes {
 
 /// A holder that has to prove that its socket is alive.
 #[derive(Debug)]
-struct Probe {
+struct Challenge {
     holder: ConnectionRef,
     /// Bytes, of all that were ever written to it, that have to be acknowledged.
     bytes: u64,
@@ -87,8 +87,8 @@ impl Shard {
             let connection = &self.connections[slot];
             let mut beside = None;
             if let Some(holder) = holder {
-                let is_asked = holder.is_detached || connection.probed == holder.who.id;
-                if !is_asked && connection.probed != 0 && holder.who.id > connection.me.id {
+                let is_asked = holder.is_detached || connection.challenged == holder.who.id;
+                if !is_asked && connection.challenged != 0 && holder.who.id > connection.me.id {
                     // It has waited so long that one that came after it has the name by now, and goes on with it.
                     return true;
                 }
@@ -103,7 +103,7 @@ impl Shard {
                 if !is_asked {
                     beside = self.with_nothing_on_its_way(holder);
                     if beside.is_none() {
-                        self.probe(slot, holder);
+                        self.challenge(slot, holder);
                         return false;
                     }
                 }
@@ -179,55 +179,55 @@ impl Shard {
         }
     }
 
-    fn probe(&mut self, slot: usize, holder: Holder) {
+    fn challenge(&mut self, slot: usize, holder: Holder) {
         let connection = &mut self.connections[slot];
-        connection.probed = holder.who.id;
+        connection.challenged = holder.who.id;
         let ack = Ack { shard: self.index, who: connection.me };
         self.wait(slot, Wait::Acks { remaining: 1 }, None);
-        self.post(holder.shard, Mail::Probe { holder: holder.who, ack });
+        self.post(holder.shard, Mail::Challenge { holder: holder.who, ack });
     }
 
     /// Another connection wants this one's name.
-    pub(super) fn begin_probe(&mut self, holder: ConnectionRef, ack: Ack) {
+    pub(super) fn begin_challenge(&mut self, holder: ConnectionRef, ack: Ack) {
         let until = self.clock.instant + PROOF_TIME_MAX;
         // What it is about to be sent as well: it may be what it has just taken over.
         let bytes = self
             .connection_of(holder)
             .map_or(0, |connection| connection.net_out_bytes + connection.output.queued_bytes() as u64);
-        self.check_probe(Probe { holder, bytes, until, ack });
+        self.check_challenge(Challenge { holder, bytes, until, ack });
     }
 
     /// Goes on with the round over the sockets that have to prove that they are alive, for a bounded time.
-    pub(super) fn check_probes(&mut self) {
-        if !self.probes.is_under_way() {
+    pub(super) fn check_challenges(&mut self) {
+        if !self.challenges.is_under_way() {
             return;
         }
         let began = Instant::now();
-        while self.probes.is_under_way()
-            && began.elapsed() < PROBING_TIME_MAX
-            && let Some(probe) = self.probes.waiting.pop_front()
+        while self.challenges.is_under_way()
+            && began.elapsed() < CHALLENGES_TIME_MAX
+            && let Some(challenge) = self.challenges.waiting.pop_front()
         {
-            self.probes.unasked -= 1;
-            self.check_probe(probe);
+            self.challenges.unasked -= 1;
+            self.check_challenge(challenge);
         }
     }
 
-    fn check_probe(&mut self, probe: Probe) {
-        let who = probe.holder;
+    fn check_challenge(&mut self, challenge: Challenge) {
+        let who = challenge.holder;
         let is_proven = match self.connection_of(who).filter(|connection| !connection.is_detached()) {
             None => true,
             Some(connection) => {
                 let unacknowledged = connection.transport.unacknowledged_bytes() as u64;
-                connection.net_out_bytes.saturating_sub(unacknowledged) >= probe.bytes
+                connection.net_out_bytes.saturating_sub(unacknowledged) >= challenge.bytes
             }
         };
-        if !is_proven && self.clock.instant < probe.until {
-            return self.probes.waiting.push_back(probe);
+        if !is_proven && self.clock.instant < challenge.until {
+            return self.challenges.waiting.push_back(challenge);
         }
         if !is_proven {
             self.close(who.slot, CloseReason::SocketError);
         }
-        self.post(probe.ack.shard, Mail::Done(probe.ack));
+        self.post(challenge.ack.shard, Mail::Done(challenge.ack));
     }
 
     /// The connection holds its name now.

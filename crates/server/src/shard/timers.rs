@@ -222,7 +222,7 @@ impl Shard {
         }
         self.check_connections();
         self.go_on_lingering();
-        self.probes.ask_all();
+        self.challenges.ask_all();
         self.retry_stalled();
         self.recheck_sessions();
         self.poll_undelivered();
@@ -249,7 +249,7 @@ impl Shard {
         waiting.timer = None;
         match waiting.wait {
             Wait::Pause | Wait::Backlog | Wait::Login | Wait::Nap | Wait::Lead => drop(self.resume(who.slot)),
-            Wait::Blocked(_) => self.recheck_block(who.slot),
+            Wait::Key(_) => self.recheck_block(who.slot),
             Wait::Copies(_) => self.end_wait_for_copies(who.slot),
             Wait::Asleep(_) => self.wake(who.slot),
             Wait::Successor => self.close(who.slot, CloseReason::Expired),

@@ -2,7 +2,7 @@
 //!
 //! A writer takes an element out of a list, or out of a sorted set, and mails it to the client that waits for it. It may find nobody:
 //!
-//! 1. On this node, where the client has left, or has lost its right, while the mail was under way (`Blocked::is_settled`): what it
+//! 1. On this node, where the client has left, or has lost its right, while the mail was under way (`KeyWait::is_settled`): what it
 //!    waited for is kept here until the mail comes.
 //! 2. Where another node leads: the client's session there is told that it *leaves*, and stays here as an *orphan*. The node that leads
 //!    ends the wait, as for a client of its own, and answers what has been executed before. What was taken is in these answers.
@@ -30,7 +30,7 @@ use crate::connection::client::Address;
 use crate::connection::passed::Lane;
 use crate::connection::pipe::{Pipe, PipeEnd};
 use crate::connection::transport::Socket;
-use crate::connection::waits::Blocked;
+use crate::connection::waits::KeyWait;
 use crate::log_limit::Cause;
 use crate::mailbox::{Guest, Mail, Vouched};
 use crate::nodes::{Lead, Say};
@@ -142,7 +142,7 @@ impl Shard {
     }
 
     /// Nobody waits there any more, and what a writer has taken for it is on its way.
-    pub(crate) fn keep_wait(&mut self, blocked: &Blocked) {
+    pub(crate) fn keep_wait(&mut self, blocked: &KeyWait) {
         self.undelivered.waits.push((Arc::clone(&blocked.waiter), blocked.request.clone()));
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use sterna_server::Space;
+use sterna_server::ChannelKind;
 
 use super::{GAP_CHANNEL, Hub, PEERS_MAX, tell_answers};
 use crate::pubsub::frame::{Beat, Body, Link, NodeId};
@@ -123,7 +123,7 @@ impl Hub {
         }
         let shown: String = name.chars().filter(|c| !c.is_control() && *c != '"' && *c != '\\').collect();
         let text = format!(r#"{{"node":"{node}","name":"{shown}","missed":{missed}}}"#);
-        self.inlet.deliver(Space::Channels, GAP_CHANNEL, text.as_bytes());
+        self.inlet.deliver(ChannelKind::Plain, GAP_CHANNEL, text.as_bytes());
         self.inlet.mail();
     }
 }

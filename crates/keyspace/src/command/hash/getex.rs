@@ -4,7 +4,7 @@ use super::expire::parse_fields;
 use super::named::{Asked, Grammar, Options};
 use super::*;
 use crate::collection::Collection;
-use crate::event::Event;
+use crate::event::EventKind;
 use crate::fields::FieldChange;
 use crate::wait::Caller;
 use sterna_command::{KeyUse, KeyUses, Lifetime};
@@ -95,7 +95,7 @@ fn check_values<'a>(
 fn answer_and_change<'a>(
     slot: &mut Slot<'_>,
     names: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
-    event: Event,
+    event: EventKind,
     change: FieldChange,
     reply: &mut Reply<'_>,
 ) -> Result<usize, Error> {

@@ -13,7 +13,7 @@ use super::*;
 use smallvec::SmallVec;
 
 use crate::collection::{Edits, Elements};
-use crate::event::Event;
+use crate::event::EventKind;
 use crate::list::{End, List, ListRef, edit};
 use crate::listpack::Element;
 use sterna_command::{KeyUse, KeyUses, Taken};
@@ -91,7 +91,7 @@ fn write_element(reply: &mut Reply<'_>, element: Element<'_>) {
 }
 
 /// What taking from an end is known by.
-fn popped(end: End) -> Event {
+fn popped(end: End) -> EventKind {
     match end {
         End::Front => event::LPOP,
         End::Back => event::RPOP,
@@ -99,7 +99,7 @@ fn popped(end: End) -> Event {
 }
 
 /// What adding at an end is known by.
-fn pushed(end: End) -> Event {
+fn pushed(end: End) -> EventKind {
     match end {
         End::Front => event::LPUSH,
         End::Back => event::RPUSH,

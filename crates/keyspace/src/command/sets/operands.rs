@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::apart::work_of_all;
-use crate::event::Event;
+use crate::event::EventKind;
 
 /// The sets under `keys`, each read and counted as such; `None` where there is nothing.
 pub(super) fn operands<'c>(
@@ -68,7 +68,7 @@ pub(super) fn answer(reply: &mut Reply<'_>, walk: impl FnOnce(&mut dyn FnMut(Mem
 }
 
 /// Puts the result under `key`, in the place of whatever was there, or removes that if there is no member.
-pub(super) fn store(ctx: &mut Ctx<'_>, key: &[u8], result: Set, event: Event, reply: &mut Reply<'_>) {
+pub(super) fn store(ctx: &mut Ctx<'_>, key: &[u8], result: Set, event: EventKind, reply: &mut Reply<'_>) {
     let len = result.view().len();
     let mut slot = ctx.slot(key);
     if len > 0 {

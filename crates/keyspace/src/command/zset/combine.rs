@@ -395,7 +395,7 @@ fn store_result(
     reply: &mut Reply<'_>,
     command: &'static str,
     operation: Operation,
-    event: Event,
+    event: EventKind,
 ) -> Result<Outcome, Error> {
     let request = Request::read(ctx, args, 2, command, operation, Answer::Stored)?;
     ctx.caller.check_work(request.work(operation))?;

@@ -17,7 +17,7 @@ use sterna_command::{KeyUse, KeyUses, Taken};
 use sterna_protocol::Proto;
 
 use super::*;
-use crate::event::Event;
+use crate::event::EventKind;
 use crate::zset::effect::{Members, Scores, record_ranks};
 use crate::zset::{Direction, Lex, LexRange, ScoreRange, Zset, ZsetRef, float};
 

@@ -56,7 +56,7 @@ pub(super) enum End {
 }
 
 impl End {
-    fn event(self) -> Event {
+    fn event(self) -> EventKind {
         match self {
             End::Min => event::ZPOPMIN,
             End::Max => event::ZPOPMAX,

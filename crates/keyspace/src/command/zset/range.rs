@@ -254,7 +254,7 @@ fn zrangestore(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resu
 }
 
 /// Lets a key hold these elements, which are in order, whatever it held before; without any it is removed.
-pub(in crate::command) fn store(slot: &mut Slot<'_>, elements: &[(f64, Box<[u8]>)], event: Event) {
+pub(in crate::command) fn store(slot: &mut Slot<'_>, elements: &[(f64, Box<[u8]>)], event: EventKind) {
     if elements.is_empty() {
         slot.delete(event::DEL);
         return;

@@ -85,7 +85,7 @@ fn remove(
     ctx: &mut Ctx<'_>,
     args: Args<'_>,
     reply: &mut Reply<'_>,
-    event: Event,
+    event: EventKind,
     ranks: impl FnOnce(ZsetRef<'_>) -> Range<usize>,
 ) -> Result<Outcome, Error> {
     let caller = ctx.caller;

@@ -10,14 +10,14 @@ use crate::nodes::{Asker, Say};
 use crate::shard::Shard;
 
 /// Why the node that leads is told of a client.
-pub(super) struct Change {
+pub(super) struct AskerChange {
     pub(super) is_rights_only: bool,
     /// It has a session there.
     pub(super) goes_on: bool,
 }
 
 /// What the node that leads is told of a client.
-pub(super) fn asker_of(client: &Client, told: &Told, change: Change) -> Vec<u8> {
+pub(super) fn asker_of(client: &Client, told: &Told, change: AskerChange) -> Vec<u8> {
     let (peer, local) = client.address.ends();
     let Told { user, db, is_resp3, is_no_touch } = told;
     let asker = Asker {
@@ -54,7 +54,8 @@ impl Shard {
                 continue;
             }
             told.user = Arc::clone(user);
-            let asker = asker_of(&connection.client, told, Change { is_rights_only: true, goes_on: true });
+            let asker =
+                asker_of(&connection.client, told, AskerChange { is_rights_only: true, goes_on: true });
             passing.say(session, Say::Open(&asker));
             is_told = true;
         }
