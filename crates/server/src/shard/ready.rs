@@ -23,6 +23,9 @@ const QUIET_SLICE: Duration = Duration::from_micros(150);
 /// Time for quiet connections in one turn. With so many of them that it isn't enough they are served in turn.
 const QUIET_TIME_MAX: Duration = Duration::from_millis(2);
 
+/// For so long after quiet connections were served it is taken that there will be more of them.
+const QUIET_MEMORY: Duration = Duration::from_millis(100);
+
 /// Time for fresh connections in one turn, at least; or what quiet ones leave of theirs, where that is more. Each has one batch in it.
 const FRESH_TIME_MIN: Duration = Duration::from_millis(1);
 
@@ -46,6 +49,8 @@ pub(super) struct Ready {
     strangers: VecDeque<ConnectionRef>,
     /// Those whose TLS handshake is under way.
     handshakes: VecDeque<ConnectionRef>,
+    /// When quiet ones were served last.
+    quiet_at: Option<Instant>,
 }
 
 impl Ready {
@@ -55,6 +60,11 @@ impl Ready {
             && self.busy.is_empty()
             && self.strangers.is_empty()
             && self.handshakes.is_empty()
+    }
+
+    /// Whether quiet connections have been served a short time ago.
+    pub(super) fn had_quiet(&self, now: Instant) -> bool {
+        self.quiet_at.is_some_and(|at| now.saturating_duration_since(at) < QUIET_MEMORY)
     }
 
     /// Adds the connection unless it is there.
@@ -104,6 +114,9 @@ impl Shard {
         // Nobody is served twice in a turn: a client that has sent its last request and its end gets the reply first.
         let Ready { quiet, fresh, busy, strangers, .. } = &self.ready;
         let (quiet, fresh, busy, strangers) = (quiet.len(), fresh.len(), busy.len(), strangers.len());
+        if quiet > 0 {
+            self.ready.quiet_at = Some(start);
+        }
         let quiet_until = start + QUIET_TIME_MAX;
         self.serve_some(quiet, QUIET_SLICE, quiet_until, |ready| &mut ready.quiet);
         let fresh_since = self.clock.instant;
@@ -189,5 +202,20 @@ impl Shard {
         if class != before {
             self.ready.move_last(who, before, class);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quiet_connections_are_expected_for_a_short_time_after_some_were_served() {
+        let now = Instant::now();
+        let mut ready = Ready::default();
+        assert!(!ready.had_quiet(now));
+        ready.quiet_at = Some(now);
+        assert!(ready.had_quiet(now) && ready.had_quiet(now + QUIET_MEMORY / 2));
+        assert!(!ready.had_quiet(now + QUIET_MEMORY));
     }
 }
