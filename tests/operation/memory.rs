@@ -269,8 +269,20 @@ fn a_transaction_is_refused_at_maxmemory_command_by_command() {
         let mut client = server.connect();
         fill(&mut client, 1 << 18);
         client.request(&["CONFIG", "SET", "maxmemory", "20mb"]);
+        // Who frees memory in a transaction, or reads, may.
         client.request(&["MULTI"]);
-        // Queueing needs memory, whatever is queued.
+        client.request(&["GET", "k:2"]);
+        client.request(&["DEL", "k:2"]);
+        client.send(&["EXEC"]);
+        assert!(matches!(client.value(), Value::Array(replies) if replies.len() == 2));
+        client.request(&["MULTI"]);
+        client.send(&["SET", "k:1", "v"]);
+        assert!(client.error().starts_with("OOM "));
+        client.send(&["EXEC"]);
+        assert!(client.error().starts_with("EXECABORT"));
+        // Queueing much needs memory, whatever is queued.
+        client.request(&["MULTI"]);
+        client.request(&["GET", &"k".repeat(3 << 19)]);
         client.send(&["GET", "k:1"]);
         assert!(client.error().starts_with("OOM "));
         client.send(&["EXEC"]);

@@ -186,6 +186,26 @@ pub const DIFFERENCES: &[Difference] = &[
         reason: "What the code says of itself is known when its turn has come; whether EXEC waits is decided before.",
     },
     Difference {
+        name: "memory-of-functions",
+        redis: "asks functions, and scripts with a shebang, at `maxmemory` what they say of themselves when `MULTI` queues them: it refuses \
+                those that may need memory, and `EXEC` runs nothing",
+        sterna: "asks them when `EXEC` runs them, and answers `OOM …` in their place alone, as of scripts that say nothing",
+        reason: "What the code says of itself is known when its turn has come.",
+    },
+    Difference {
+        name: "memory-of-subscribers",
+        redis: "answers `OOM …` at `maxmemory` to a subscriber in RESP2 who asks for a command that may need memory",
+        sterna: "says that a subscriber may not ask for that",
+        reason: "It may not with any memory either.",
+    },
+    Difference {
+        name: "cjson-options",
+        redis: "keeps what a script sets with `cjson.encode_*` and `cjson.decode_*` for all scripts that follow, and nests as deep as it is \
+                told to, at the risk of the process",
+        sterna: "forgets it with the script; values are nested 1 000 deep at most",
+        reason: "Nothing that one user's script does changes another's.",
+    },
+    Difference {
         name: "client-name-bytes",
         redis: "takes a name of a client, or of its library, of up to `proto-max-bulk-len`, which is 512 MB",
         sterna: "answers `ERR … cannot be longer than 1024 bytes.` to a longer one",

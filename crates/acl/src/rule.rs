@@ -58,23 +58,24 @@ pub enum RuleError {
 
 /// The rules, with a selector that was split at its spaces put together again: `(+get`, `~a)` is one rule.
 ///
-/// Error: the first word of a selector that is not closed.
+/// Error: the first rule of a selector that is not closed.
 pub(super) fn whole_rules(rules: &[impl AsRef<[u8]>]) -> Result<Vec<Vec<u8>>, Vec<u8>> {
     let mut whole: Vec<Vec<u8>> = Vec::new();
-    let mut open: Option<Vec<u8>> = None;
+    let mut open: Option<(Vec<u8>, &[u8])> = None;
     for rule in rules {
-        let joined = match open.take() {
-            Some(selector) => [&selector, rule.as_ref()].join(&b' '),
-            None => rule.as_ref().to_vec(),
+        let rule = rule.as_ref();
+        let (joined, first) = match open.take() {
+            Some((selector, first)) => ([&selector, rule].join(&b' '), first),
+            None => (rule.to_vec(), rule),
         };
         if joined.starts_with(b"(") && !joined.ends_with(b")") {
-            open = Some(joined);
+            open = Some((joined, first));
         } else {
             whole.push(joined);
         }
     }
     match open {
-        Some(selector) => Err(selector.split(|&byte| byte == b' ').next().unwrap_or_default().to_vec()),
+        Some((_, first)) => Err(first.to_vec()),
         None => Ok(whole),
     }
 }

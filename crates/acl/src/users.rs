@@ -267,6 +267,8 @@ mod tests {
         );
         let error = users.set_user(b"nn", &[b"on", b"(+get", b"~y"], FirstChannels::None).unwrap_err();
         assert_eq!(error.to_string(), "ERR Unmatched parenthesis in acl selector starting at '(+get'.");
+        let error = users.set_user(b"nn", &[b"(+get ~y) "], FirstChannels::None).unwrap_err();
+        assert_eq!(error.to_string(), "ERR Unmatched parenthesis in acl selector starting at '(+get ~y) '.");
         assert_eq!(line(users.get(b"nn").unwrap()), before);
         assert_eq!(
             users.set_user(b"a b", &[], FirstChannels::None).unwrap_err().to_string(),

@@ -16,13 +16,13 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering::Relaxed};
 use mlua::{LightUserData, Lua, MultiValue, Table, Value};
 
 use crate::raise::bad_argument;
-use crate::text::number_of;
+use crate::text::{number_needed, string_argument};
 
 use decode::decode;
 use encode::encode;
 pub(crate) use encode::{Array, write_string};
 
-/// The deepest nesting that may be asked for: each level is one of our own stack.
+/// The deepest nesting, whatever is asked for: each level is one of our own stack.
 const DEPTH_LIMIT: i64 = 1000;
 
 /// Options as a script finds them: see `encode_sparse_array` and `encode_number_precision`.
@@ -54,8 +54,8 @@ impl Default for Options {
             sparse_convert: AtomicBool::new(false),
             sparse_ratio: AtomicI64::new(SPARSE_RATIO),
             sparse_safe: AtomicI64::new(SPARSE_SAFE),
-            encode_depth: AtomicI64::new(1000),
-            decode_depth: AtomicI64::new(1000),
+            encode_depth: AtomicI64::new(DEPTH_LIMIT),
+            decode_depth: AtomicI64::new(DEPTH_LIMIT),
             precision: AtomicUsize::new(PRECISION),
             encode_invalid: AtomicI64::new(0),
             decode_invalid: AtomicBool::new(true),
@@ -65,6 +65,16 @@ impl Default for Options {
 }
 
 impl Options {
+    /// How deep what is encoded may be nested.
+    fn encode_depth(&self) -> i64 {
+        self.encode_depth.load(Relaxed).min(DEPTH_LIMIT)
+    }
+
+    /// How deep what is decoded may be nested.
+    fn decode_depth(&self) -> i64 {
+        self.decode_depth.load(Relaxed).min(DEPTH_LIMIT)
+    }
+
     /// Whether something is not as a script finds it.
     pub(crate) fn is_changed(&self) -> bool {
         self.is_changed.load(Relaxed)
@@ -109,12 +119,14 @@ pub(crate) fn library(lua: &Lua, options: &Arc<Options>) -> mlua::Result<Table> 
     let of = Arc::clone(options);
     cjson.raw_set(
         "encode_keep_buffer",
-        lua.create_function(move |_, args: MultiValue| switch(args.front(), &of, &of.keep_buffer))?,
+        lua.create_function(move |lua, args| switch(lua, &args, "encode_keep_buffer", &of, &of.keep_buffer))?,
     )?;
     let of = Arc::clone(options);
     cjson.raw_set(
         "decode_invalid_numbers",
-        lua.create_function(move |_, args: MultiValue| switch(args.front(), &of, &of.decode_invalid))?,
+        lua.create_function(move |lua, args| {
+            switch(lua, &args, "decode_invalid_numbers", &of, &of.decode_invalid)
+        })?,
     )?;
     let of = Arc::clone(options);
     cjson
@@ -126,14 +138,54 @@ pub(crate) fn library(lua: &Lua, options: &Arc<Options>) -> mlua::Result<Table> 
     Ok(cjson)
 }
 
-fn switch(value: Option<&Value>, options: &Options, option: &AtomicBool) -> mlua::Result<bool> {
-    if let Some(Value::Boolean(value)) = value {
+/// How an option is switched off and on, in words.
+const SWITCH: &[&str] = &["off", "on"];
+
+/// The same for one that may say `null` as well.
+const INVALID: &[&str] = &["off", "on", "null"];
+
+/// An option takes so many arguments.
+fn at_most(lua: &Lua, args: &MultiValue, most: usize, name: &str) -> mlua::Result<()> {
+    if args.len() > most {
+        return Err(bad_argument(lua, most + 1, name, "found too many arguments"));
+    }
+    Ok(())
+}
+
+/// Which of the words the first argument is, or whether it is true; nothing without one.
+fn word(lua: &Lua, args: &MultiValue, words: &[&str], name: &str) -> mlua::Result<Option<usize>> {
+    match args.front() {
+        None | Some(Value::Nil) => Ok(None),
+        Some(Value::Boolean(value)) => Ok(Some(usize::from(*value))),
+        Some(_) => {
+            let text = string_argument(lua, args, 0, name)?;
+            let text = text.as_bytes();
+            let found = words.iter().position(|word| word.as_bytes() == &*text);
+            let unknown = || {
+                bad_argument(lua, 1, name, &format!("invalid option '{}'", String::from_utf8_lossy(&text)))
+            };
+            Ok(Some(found.ok_or_else(unknown)?))
+        }
+    }
+}
+
+/// Sets an option to what the first argument says, if there is one, and gives what it is then.
+fn switch(
+    lua: &Lua,
+    args: &MultiValue,
+    name: &str,
+    options: &Options,
+    option: &AtomicBool,
+) -> mlua::Result<bool> {
+    at_most(lua, args, 1, name)?;
+    if let Some(word) = word(lua, args, SWITCH, name)? {
         options.is_changed.store(true, Relaxed);
-        option.store(*value, Relaxed);
+        option.store(word == 1, Relaxed);
     }
     Ok(option.load(Relaxed))
 }
 
+/// The whole number at `at`, if there is one. What is out of range is said of the first argument, whichever it is.
 fn integer(
     lua: &Lua,
     args: &MultiValue,
@@ -142,12 +194,14 @@ fn integer(
     most: i64,
     name: &str,
 ) -> mlua::Result<Option<i64>> {
-    let Some(value) = args.get(at).filter(|value| **value != Value::Nil) else { return Ok(None) };
-    let number = number_of(lua, value).map(|number| number as i64);
-    match number {
-        Some(number) if (least..=most).contains(&number) => Ok(Some(number)),
-        _ => Err(bad_argument(lua, at + 1, name, &format!("expected integer between {least} and {most}"))),
+    if matches!(args.get(at), None | Some(Value::Nil)) {
+        return Ok(None);
     }
+    let number = number_needed(lua, args, at, name)? as i64;
+    if !(least..=most).contains(&number) {
+        return Err(bad_argument(lua, 1, name, &format!("expected integer between {least} and {most}")));
+    }
+    Ok(Some(number))
 }
 
 fn number(
@@ -159,9 +213,10 @@ fn number(
 ) -> mlua::Result<()> {
     let of = Arc::clone(options);
     let function = lua.create_function(move |lua, args: MultiValue| {
+        at_most(lua, &args, 1, name)?;
         if let Some(depth) = integer(lua, &args, 0, 1, i64::from(i32::MAX), name)? {
             of.is_changed.store(true, Relaxed);
-            option(&of).store(depth.min(DEPTH_LIMIT), Relaxed);
+            option(&of).store(depth, Relaxed);
         }
         Ok(option(&of).load(Relaxed))
     });
@@ -169,8 +224,10 @@ fn number(
 }
 
 fn precision(lua: &Lua, args: MultiValue, options: &Options) -> mlua::Result<i64> {
-    options.is_changed.store(true, Relaxed);
-    if let Some(digits) = integer(lua, &args, 0, 1, 14, "encode_number_precision")? {
+    let name = "encode_number_precision";
+    at_most(lua, &args, 1, name)?;
+    if let Some(digits) = integer(lua, &args, 0, 1, 14, name)? {
+        options.is_changed.store(true, Relaxed);
         options.precision.store(digits as usize, Relaxed);
     }
     Ok(options.precision.load(Relaxed) as i64)
@@ -178,23 +235,27 @@ fn precision(lua: &Lua, args: MultiValue, options: &Options) -> mlua::Result<i64
 
 fn sparse(lua: &Lua, args: MultiValue, options: &Options) -> mlua::Result<(bool, i64, i64)> {
     let name = "encode_sparse_array";
+    at_most(lua, &args, 3, name)?;
     options.is_changed.store(true, Relaxed);
-    let converts = switch(args.front(), options, &options.sparse_convert)?;
+    if let Some(word) = word(lua, &args, SWITCH, name)? {
+        options.sparse_convert.store(word == 1, Relaxed);
+    }
     if let Some(ratio) = integer(lua, &args, 1, 0, i64::from(i32::MAX), name)? {
         options.sparse_ratio.store(ratio, Relaxed);
     }
     if let Some(safe) = integer(lua, &args, 2, 0, i64::from(i32::MAX), name)? {
         options.sparse_safe.store(safe, Relaxed);
     }
+    let converts = options.sparse_convert.load(Relaxed);
     Ok((converts, options.sparse_ratio.load(Relaxed), options.sparse_safe.load(Relaxed)))
 }
 
 fn invalid(lua: &Lua, args: MultiValue, options: &Options) -> mlua::Result<Value> {
-    options.is_changed.store(true, Relaxed);
-    match args.front() {
-        Some(Value::Boolean(value)) => options.encode_invalid.store(i64::from(*value), Relaxed),
-        Some(Value::String(text)) if &*text.as_bytes() == b"null" => options.encode_invalid.store(2, Relaxed),
-        _ => {}
+    let name = "encode_invalid_numbers";
+    at_most(lua, &args, 1, name)?;
+    if let Some(word) = word(lua, &args, INVALID, name)? {
+        options.is_changed.store(true, Relaxed);
+        options.encode_invalid.store(word as i64, Relaxed);
     }
     Ok(match options.encode_invalid.load(Relaxed) {
         2 => Value::String(lua.create_string("null")?),

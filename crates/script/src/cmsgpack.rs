@@ -187,22 +187,22 @@ fn header(len: usize, [small, medium, large]: [u8; 3], out: &mut Vec<u8>) {
 
 fn unpack(lua: &Lua, args: MultiValue, name: &'static str) -> mlua::Result<MultiValue> {
     let text = string_argument(lua, &args, 0, name)?;
-    let is_whole = name == "unpack";
     let (limit, offset) = match name {
         "unpack_one" => (1, optional(lua, &args, 1, name)?),
         "unpack_limit" => (number_needed(lua, &args, 1, name)? as i64, optional(lua, &args, 2, name)?),
         _ => (0, 0),
     };
     let bytes = text.as_bytes();
-    if offset > bytes.len() as i64 {
-        let why = format!("Start offset {offset} greater than input length {}.", bytes.len());
-        return Err(here(lua, why));
-    }
     if limit < 0 || offset < 0 {
         let why = format!("Invalid request to unpack with offset of {offset} and limit of {}.", bytes.len());
         return Err(here(lua, why));
     }
-    let limit = if limit == 0 { usize::MAX } else { limit as usize };
+    if offset > bytes.len() as i64 {
+        let why = format!("Start offset {offset} greater than input length {}.", bytes.len());
+        return Err(here(lua, why));
+    }
+    let is_whole = limit == 0 && offset == 0;
+    let limit = if is_whole { usize::MAX } else { limit as usize };
     let _room = Room::of(lua, bytes.len() * BYTES_PER_BYTE + FEW_BYTES);
     let items = Items::of(&bytes[offset as usize..]);
     let mut reader = Reader { lua, items, pace: Pace::default() };

@@ -24,9 +24,13 @@ local function freeze(real, protected)
   return setmetatable(proxy, meta), meta
 end
 
-local function argument(at, name, wanted, value)
-  local given = value == nil and "nil" or type(value)
-  error("bad argument #" .. at .. " to '" .. name .. "' (" .. wanted .. " expected, got " .. given .. ")", 3)
+-- What scripts call, behind a gate: see there.
+local passing, fails = our.passing, our.refuse
+
+-- For a function behind a gate: its argument `at`, which is the first of those given here, is none that it takes.
+local function argument(at, name, wanted, ...)
+  local given = select("#", ...) == 0 and "no value" or type((...))
+  fails(wanted .. " expected, got " .. given, name, at)
 end
 
 -- The interpreter's `pcall`, `xpcall` and `resume` put a boolean before what the call returns, and don't ask whether the
@@ -89,7 +93,7 @@ end
 
 globals.xpcall = function(f, handler)
   if handler == nil then
-    argument(2, "xpcall", "value", nil)
+    error("bad argument #2 to 'xpcall' (value expected)", 2)
   end
   local protected = f
   if can_be_called(f) then
@@ -106,42 +110,46 @@ globals.xpcall = function(f, handler)
   end))
 end
 
-globals.rawset = function(t, k, v)
+globals.rawset = passing(function(...)
+  local t, k, v = ...
   if type(t) ~= "table" then
-    argument(1, "rawset", "table", t)
+    argument(1, "rawset", "table", ...)
   end
   if frozen[t] then
     error(READONLY, 0)
   end
   return rawset(t, k, v)
-end
+end)
 
-globals.rawget = function(t, k)
+globals.rawget = passing(function(...)
+  local t, k = ...
   if type(t) ~= "table" then
-    argument(1, "rawget", "table", t)
+    argument(1, "rawget", "table", ...)
   end
   return rawget(frozen[t] or t, k)
-end
+end)
 
-globals.setmetatable = function(t, meta)
+globals.setmetatable = passing(function(...)
+  local t, meta = ...
   if type(t) ~= "table" then
-    argument(1, "setmetatable", "table", t)
+    argument(1, "setmetatable", "table", ...)
   end
-  if meta ~= nil and type(meta) ~= "table" then
-    error("bad argument #2 to 'setmetatable' (nil or table expected)", 2)
+  if select("#", ...) < 2 or meta ~= nil and type(meta) ~= "table" then
+    fails("nil or table expected", "setmetatable", 2)
   end
   if frozen[t] then
     error(READONLY, 0)
   end
   return setmetatable(t, meta)
-end
+end)
 
 -- How many places a C function has on the interpreter's stack, for its arguments and for what it returns.
 local PLACES = 8000
 
-globals.unpack = function(t, from, to)
+globals.unpack = our.spreading(function(...)
+  local t, from, to = ...
   if type(t) ~= "table" then
-    argument(1, "unpack", "table", t)
+    argument(1, "unpack", "table", ...)
   end
   local first, last = from or 1, to or #t
   if type(first) ~= "number" or type(last) ~= "number" then
@@ -153,7 +161,7 @@ globals.unpack = function(t, from, to)
   local arguments = to and 3 or from and 2 or 1
   -- Not `>`: what is no number is no range either.
   if not (last - first < PLACES - arguments and first > -2 ^ 31 and last < 2 ^ 31 - 1) then
-    error("too many results to unpack", 2)
+    fails("too many results to unpack")
   end
   if to then
     return unpack(t, from, to)
@@ -161,7 +169,7 @@ globals.unpack = function(t, from, to)
     return unpack(t, from)
   end
   return unpack(t)
-end
+end)
 
 globals.collectgarbage = function(what)
   what = what or "collect"
@@ -176,9 +184,10 @@ globals.gcinfo = function()
 end
 
 globals.loadstring = our.loadstring
-globals.load = function(f, name)
+globals.load = passing(function(...)
+  local f, name = ...
   if type(f) ~= "function" then
-    argument(1, "load", "function", f)
+    argument(1, "load", "function", ...)
   end
   local pieces = {}
   while true do
@@ -191,7 +200,7 @@ globals.load = function(f, name)
     pieces[#pieces + 1] = piece
   end
   return our.loadstring(concat(pieces), name or "=(load)")
-end
+end)
 
 local coroutines = {}
 for name, f in next, coroutine do
@@ -246,42 +255,43 @@ end
 -- How far before its beginning a table may be moved.
 local BEFORE_MAX = 1000000
 
-tables.insert = function(t, ...)
+tables.insert = our.appending(function(...)
+  local t, at = ...
   if type(t) ~= "table" then
-    argument(1, "insert", "table", t)
+    argument(1, "insert", "table", ...)
   end
   if frozen[t] then
     error(READONLY, 0)
   end
-  local at = ...
-  if select("#", ...) < 1 or select("#", ...) > 2 then
-    error("wrong number of arguments to 'insert'", 2)
+  local given = select("#", ...)
+  if given < 2 or given > 3 then
+    fails("wrong number of arguments to 'insert'")
   end
-  if select("#", ...) == 2 then
+  if given == 3 then
     -- A string is a number here, too.
     local place = tonumber(at)
     if place == nil then
       argument(2, "insert", "number", at)
     elseif not (place > -BEFORE_MAX and place < 2 ^ 31 - 1) then
-      error("bad argument #2 to 'insert' (position out of bounds)", 2)
+      fails("position out of bounds", "insert", 2)
     end
   end
-  return insert(t, ...)
-end
+  return insert(...)
+end)
 
-tables.remove = function(t, ...)
+tables.remove = passing(function(...)
+  local t, at = ...
   if type(t) ~= "table" then
-    argument(1, "remove", "table", t)
+    argument(1, "remove", "table", ...)
   end
   if frozen[t] then
     error(READONLY, 0)
   end
-  local at = ...
   if at ~= nil and tonumber(at) == nil then
     argument(2, "remove", "number", at)
   end
-  return remove(t, ...)
-end
+  return remove(...)
+end)
 
 local function less(a, b)
   return a < b
@@ -289,9 +299,10 @@ end
 
 -- A merge sort: in Lua, so that the instruction hook sees it; no order of the elements makes it slow, and no comparison,
 -- however wrong, leads it out of the table.
-tables.sort = function(t, before)
+tables.sort = passing(function(...)
+  local t, before = ...
   if type(t) ~= "table" then
-    argument(1, "sort", "table", t)
+    argument(1, "sort", "table", ...)
   elseif before ~= nil and type(before) ~= "function" then
     argument(2, "sort", "function", before)
   elseif frozen[t] then
@@ -330,7 +341,7 @@ tables.sort = function(t, before)
   for at = 1, len do
     t[at] = from[at]
   end
-end
+end)
 
 local maths = {}
 for name, f in next, math do

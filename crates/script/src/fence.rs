@@ -110,6 +110,10 @@ fn our(lua: &Lua, shared: &Arc<api::Shared>) -> mlua::Result<Table> {
     our.raw_set("thrown", lua.create_function(thrown)?)?;
     our.raw_set("is_stop", lua.create_function(|_, value| Ok(is_stop(&value)))?)?;
     our.raw_set("handle", lua.create_function(handle)?)?;
+    our.raw_set("passing", lua.create_function(raw::passing)?)?;
+    our.raw_set("appending", lua.create_function(raw::appending)?)?;
+    our.raw_set("spreading", lua.create_function(raw::spreading)?)?;
+    our.raw_set("refuse", lua.create_function(refuse)?)?;
     let scope = our.clone();
     our.raw_set("loadstring", lua.create_function(move |lua, args| loadstring(lua, args, &scope))?)?;
     random(lua, &our, shared)?;
@@ -174,6 +178,14 @@ fn loadstring(lua: &Lua, args: MultiValue, our: &Table) -> mlua::Result<MultiVal
     Ok(match result {
         Ok(function) => MultiValue::from_iter([Value::Function(function)]),
         Err(text) => MultiValue::from_iter([Value::Nil, Value::String(lua.create_string(text)?)]),
+    })
+}
+
+/// What functions of `fence.lua` throw: an error about their argument `at`, or one about none.
+fn refuse(lua: &Lua, (why, name, at): (String, Option<String>, Option<usize>)) -> mlua::Result<()> {
+    Err(match (name, at) {
+        (Some(name), Some(at)) => crate::raise::bad_argument(lua, at, &name, &why),
+        _ => crate::raise::here(lua, why),
     })
 }
 
@@ -271,7 +283,7 @@ fn handle(lua: &Lua, value: Value) -> mlua::Result<Table> {
             let text = table.raw_get::<Value>("err")?;
             thrown.text = match text {
                 Value::String(text) => text.as_bytes().to_vec(),
-                Value::Integer(number) => number.to_string().into_bytes(),
+                Value::Integer(number) => number_text(number as f64),
                 Value::Number(number) => number_text(number),
                 _ => b"ERR unknown error".to_vec(),
             };
@@ -281,13 +293,22 @@ fn handle(lua: &Lua, value: Value) -> mlua::Result<Table> {
             let text = text.as_bytes();
             thrown.text = with_code(without_own_place(&text).unwrap_or(&text));
         }
-        Value::Integer(number) => thrown.text = with_code(number.to_string().as_bytes()),
+        Value::Integer(number) => thrown.text = with_code(&number_text(*number as f64)),
         Value::Number(number) => thrown.text = with_code(&number_text(*number)),
         Value::Nil => thrown.text = with_code(b"nil"),
         Value::Boolean(value) => thrown.text = with_code(value.to_string().as_bytes()),
-        other => thrown.text = with_code(crate::raise::type_name(other).as_bytes()),
+        other => thrown.text = with_code(shown(other).as_bytes()),
     }
     thrown.into_table(lua)
+}
+
+/// As `tostring` shows what has no text.
+fn shown(value: &Value) -> String {
+    let name = crate::raise::type_name(value);
+    match value.to_pointer() {
+        address if address.is_null() => format!("{name}: (nil)"),
+        address => format!("{name}: {address:p}"),
+    }
 }
 
 fn with_code(text: &[u8]) -> Vec<u8> {

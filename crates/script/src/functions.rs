@@ -273,7 +273,7 @@ fn flags_of(table: &Table) -> mlua::Result<ScriptFlags> {
 fn text(value: &Value) -> Option<Vec<u8>> {
     match value {
         Value::String(text) => Some(text.as_bytes().to_vec()),
-        Value::Integer(number) => Some(number.to_string().into_bytes()),
+        Value::Integer(number) => Some(number_text(*number as f64)),
         Value::Number(number) => Some(number_text(*number)),
         _ => None,
     }

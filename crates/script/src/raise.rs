@@ -87,10 +87,20 @@ pub(crate) fn type_name(value: &Value) -> &'static str {
     }
 }
 
-/// The level of what a script has called: our function's own, or that of the gate before it.
+/// The level of what a script has called: our function's own, or that of the gate before it, with functions of `fence.lua` in between.
 fn called(lua: &Lua) -> usize {
-    let gate = lua.inspect_stack(1, |debug| raw::is_gate(lua, &debug.function()));
-    usize::from(gate == Some(true))
+    for level in 1..=BEHIND_GATE_MAX {
+        let found = lua.inspect_stack(level, |debug| {
+            let is_ours = debug.source().short_src.as_deref() == Some(FENCE);
+            (raw::is_gate(lua, &debug.function()), is_ours)
+        });
+        match found {
+            Some((true, _)) => return level,
+            Some((false, true)) => {}
+            _ => break,
+        }
+    }
+    0
 }
 
 /// `user_script:3: ` for the function at this level of the stack, nothing for one that has no lines.
@@ -121,6 +131,9 @@ pub(crate) fn script_place(lua: &Lua) -> Option<(String, usize)> {
 
 /// What the functions that stand between scripts and Lua's own are from.
 pub(crate) const FENCE: &str = "fence";
+
+/// Functions that stand between a gate and one of ours that fails: one of `fence.lua`, and what that has called.
+const BEHIND_GATE_MAX: usize = 3;
 
 /// Levels of the stack that are searched for a script's function: our own stand on top of it, a few only.
 const LEVELS_MAX: usize = 100;

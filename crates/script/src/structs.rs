@@ -193,6 +193,9 @@ fn unpack(lua: &Lua, args: MultiValue) -> mlua::Result<MultiValue> {
     let too_short = || bad_argument(lua, 2, "unpack", "data string too short");
     let mut format = Format::new(lua, "unpack", &text);
     let mut at = from as usize - 1;
+    if !text.is_empty() && at > data.len() {
+        return Err(too_short());
+    }
     let mut values: Vec<Value> = Vec::new();
     while let Some(item) = format.next(at)? {
         at = at.saturating_add(item.padding);

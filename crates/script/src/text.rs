@@ -35,7 +35,7 @@ pub(crate) fn string_argument(
 ) -> mlua::Result<LuaString> {
     match args.get(index) {
         Some(Value::String(text)) => Ok(text.clone()),
-        Some(Value::Integer(number)) => lua.create_string(itoa::Buffer::new().format(*number)),
+        Some(Value::Integer(number)) => lua.create_string(number_text(*number as f64)),
         Some(Value::Number(number)) => lua.create_string(number_text(*number)),
         other => Err(wrong_type(lua, index + 1, function, "string", other)),
     }
@@ -247,7 +247,7 @@ fn replace(
     match value {
         Value::Nil | Value::Boolean(false) => out.extend_from_slice(whole),
         Value::String(text) => out.extend_from_slice(&text.as_bytes()),
-        Value::Integer(number) => out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes()),
+        Value::Integer(number) => out.extend_from_slice(&number_text(number as f64)),
         Value::Number(number) => out.extend_from_slice(&number_text(number)),
         other => return Err(here(lua, format!("invalid replacement value (a {})", type_name(&other)))),
     }

@@ -563,6 +563,23 @@ fn a_panic_of_the_hosts_goes_on_when_the_script_has_ended() {
 }
 
 #[test]
+fn as_many_captures_as_a_pattern_may_have_are_results_of_all_that_match() {
+    for captures in [1, 18, 19, 20, 31, 32] {
+        let pattern = format!("{}a%d{}", "(".repeat(captures), ")".repeat(captures));
+        for body in [
+            format!("local n = 0 for a in string.gmatch('a1a2a3', '{pattern}') do n = n + 1 end return n"),
+            format!("local n = 0 string.gsub('a1a2a3', '{pattern}', function(...) n = n + 1 end) return n"),
+        ] {
+            assert_eq!(eval(&body), ":3\r\n", "{body}");
+        }
+        let body = format!(
+            "return {{select('#', string.gmatch('a1', '{pattern}')()), string.find('a1', '{pattern}')}}"
+        );
+        assert!(eval(&body).starts_with(&format!("*{}\r\n:{captures}\r\n", captures + 3)), "{body}");
+    }
+}
+
+#[test]
 fn results_are_replies_of_any_shape() {
     let nested = "local t = {} for i = 1, 2000 do t = {t} end return t";
     let wide = "local t = {} for i = 1, 5000 do t[i] = {i, {ok = 'a'}, {err = 'E b'}} end return t";

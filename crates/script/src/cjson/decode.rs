@@ -94,7 +94,7 @@ impl Decoding<'_> {
     }
 
     fn check_depth(&self, depth: i64) -> mlua::Result<()> {
-        if depth > self.options.decode_depth.load(Relaxed) {
+        if depth > self.options.decode_depth() {
             let text = format!("Found too many nested data structures ({depth}) at character {}", self.at);
             return Err(here(self.lua, text));
         }

@@ -84,7 +84,7 @@ impl Encoding<'_> {
     }
 
     fn table(&mut self, table: &Table, depth: i64) -> mlua::Result<()> {
-        if depth > self.options.encode_depth.load(Relaxed) {
+        if depth > self.options.encode_depth() {
             return Err(here(self.lua, format!("Cannot serialise, excessive nesting ({depth})")));
         }
         match self.array_len(table)? {

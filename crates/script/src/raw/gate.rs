@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use mlua::{Function, LightUserData, Lua, LuaString, Table, lua_State};
 
-use super::stack::{At, Stack};
+use super::stack::{At, Kind, Stack};
 use super::{closure, json, msgpack};
 use crate::api::Shared;
 
@@ -19,10 +19,13 @@ const SUBJECT: At = Stack::upvalue(2);
 const PATTERN: At = Stack::upvalue(3);
 const PLACE: At = Stack::upvalue(4);
 
+/// Elements that [`spread`] pushes by itself: more are counted first.
+const SPREAD_MAX: usize = 1000;
+
 /// A function that is one of these.
 type Gate = unsafe extern "C-unwind" fn(*mut lua_State) -> c_int;
 
-const GATES: [Gate; 3] = [encode, unpack, iterate];
+const GATES: [Gate; 6] = [encode, unpack, iterate, pass, append, spread];
 
 /// Puts gates before `cjson.encode` and `cmsgpack.unpack`. `shared` is the engine's, which outlives the state.
 pub(crate) fn gates(lua: &Lua, shared: &Arc<Shared>, cjson: &Table, cmsgpack: &Table) -> mlua::Result<()> {
@@ -43,6 +46,22 @@ pub(crate) fn iterator(
     pattern: LuaString,
 ) -> mlua::Result<Function> {
     closure(lua, iterate, (step, subject, pattern, 0))
+}
+
+/// A gate that only passes on. A function of `fence.lua` that a script calls last, `return unpack(t)`, would take the place of the
+/// script's own on the stack, and no error could say where it is; what is written in C takes nobody's.
+pub(crate) fn passing(lua: &Lua, function: Function) -> mlua::Result<Function> {
+    closure(lua, pass, function)
+}
+
+/// The same for `table.insert`, which does by itself what is usual: to append to a table that is nothing else.
+pub(crate) fn appending(lua: &Lua, function: Function) -> mlua::Result<Function> {
+    closure(lua, append, function)
+}
+
+/// The same for `unpack` of all elements.
+pub(crate) fn spreading(lua: &Lua, function: Function) -> mlua::Result<Function> {
+    closure(lua, spread, function)
 }
 
 /// Whether a function is a gate: whoever it has called was called by the script.
@@ -94,6 +113,37 @@ unsafe extern "C-unwind" fn unpack(state: *mut lua_State) -> c_int {
     behind(&stack)
 }
 
+/// What [`passing`] makes.
+unsafe extern "C-unwind" fn pass(state: *mut lua_State) -> c_int {
+    // SAFETY: as above.
+    behind(&unsafe { Stack::of(state) })
+}
+
+/// What [`appending`] makes. A proxy of the fence's has a metatable.
+unsafe extern "C-unwind" fn append(state: *mut lua_State) -> c_int {
+    // SAFETY: as above.
+    let stack = unsafe { Stack::of(state) };
+    if stack.len() == 2 && stack.kind(1) == Kind::Table && !stack.has_metatable(1) {
+        stack.set_element(1, stack.elements(1) + 1);
+        return 0;
+    }
+    behind(&stack)
+}
+
+/// What [`spreading`] makes.
+unsafe extern "C-unwind" fn spread(state: *mut lua_State) -> c_int {
+    // SAFETY: as above.
+    let stack = unsafe { Stack::of(state) };
+    if stack.len() == 1 && stack.kind(1) == Kind::Table {
+        let elements = stack.elements(1);
+        if elements <= SPREAD_MAX && stack.has_room(elements as c_int) {
+            (1..=elements).for_each(|number| stack.push_element(1, number));
+            return elements as c_int;
+        }
+    }
+    behind(&stack)
+}
+
 /// What [`iterator`] makes.
 unsafe extern "C-unwind" fn iterate(state: *mut lua_State) -> c_int {
     // SAFETY: as above.
@@ -101,8 +151,11 @@ unsafe extern "C-unwind" fn iterate(state: *mut lua_State) -> c_int {
     stack.clear();
     [BEHIND, SUBJECT, PATTERN, PLACE].iter().for_each(|&value| stack.push_value(value));
     stack.call_for_all(3);
-    stack.push_value(1);
-    stack.set_upvalue(PLACE);
+    // A pattern's captures may have filled all places that a function has.
+    if stack.has_room(1) {
+        stack.push_value(1);
+        stack.set_upvalue(PLACE);
+    }
     stack.len() - 1
 }
 

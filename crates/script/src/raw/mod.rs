@@ -46,7 +46,7 @@ use crate::raise::Raised;
 
 pub(crate) use call::{ARGUMENT_BYTES_MAX, TOO_LONG};
 pub(crate) use enter::{Entry, Outcome, What};
-pub(crate) use gate::{gates, is_gate, iterator};
+pub(crate) use gate::{appending, gates, is_gate, iterator, passing, spreading};
 pub(crate) use hook::{go_on, watch};
 pub(crate) use result::KILLED;
 pub use result::RunError;

@@ -181,6 +181,21 @@ impl<'a> Stack<'a> {
         unsafe { ffi::lua_next(self.state, table) != 0 }
     }
 
+    /// How many elements the table at `table` has: `#t`, whatever its metatable says.
+    pub(super) fn elements(&self, table: At) -> usize {
+        // SAFETY: as above.
+        unsafe { ffi::lua_objlen(self.state, table) }
+    }
+
+    pub(super) fn has_metatable(&self, at: At) -> bool {
+        // SAFETY: as above; what it pushes goes.
+        let has_one = unsafe { ffi::lua_getmetatable(self.state, at) != 0 };
+        if has_one {
+            self.pop(1);
+        }
+        has_one
+    }
+
     pub(super) fn clear(&self) {
         self.cut(0);
     }

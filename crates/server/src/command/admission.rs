@@ -273,11 +273,12 @@ impl Shard {
         behind != 0
     }
 
-    /// Whether the command may add to the memory in use. Between MULTI and EXEC every command does: it is queued.
+    /// Whether the command may add to the memory in use. Between MULTI and EXEC every command does that is queued behind much: who
+    /// deletes in a transaction, or reads, is let do so while memory is short, as in Redis 8.
     fn needs_memory(&self, slot: usize, row: &'static Row) -> bool {
         let connection = &self.connections[slot];
         row.has(Flags::DENYOOM)
-            || connection.in_multi() && !row.has(Flags::NOT_QUEUED)
+            || connection.in_multi() && !row.has(Flags::NOT_QUEUED) && connection.has_queued_much()
             || row.has(Flags::RUNS_QUEUE)
                 && connection.transaction.as_ref().is_some_and(|t| t.may_need_memory())
     }

@@ -434,6 +434,11 @@ impl Connection {
         kept + self.transaction.as_ref().map_or(0, |transaction| transaction.queued_bytes())
     }
 
+    /// Whether MULTI has queued more than a client may have while memory is short.
+    pub(crate) fn has_queued_much(&self) -> bool {
+        self.transaction.as_ref().is_some_and(|transaction| transaction.is_large())
+    }
+
     /// Puts requests before all others that are to be executed.
     pub(crate) fn put_back(&mut self, bytes: Vec<u8>) {
         let unread = self.unread.get_or_insert_default();

@@ -30,6 +30,9 @@ pub(crate) struct Transaction {
 /// What the allocator has at least for a name.
 const NAME_BYTES_MIN: usize = 16;
 
+/// Bytes that a client may have queued while memory is short: more are refused, whatever they do.
+const QUEUED_WHEN_SHORT_BYTES: usize = 1 << 20;
+
 /// Bytes that what was read from files may hold: enough that it is not freed on a shard.
 const FILES_BYTES: usize = 1 << 20;
 
@@ -43,6 +46,11 @@ impl Transaction {
     /// EXEC will refuse to run. Outside MULTI there is nothing to spoil.
     pub(crate) fn spoil(&mut self) {
         self.is_spoilt |= self.is_open;
+    }
+
+    /// Whether what is queued is much, where memory is short.
+    pub(crate) fn is_large(&self) -> bool {
+        self.queued_bytes > QUEUED_WHEN_SHORT_BYTES
     }
 
     /// Whether any queued command may need memory.
