@@ -140,7 +140,7 @@ pub(crate) fn of_packed(tag: u8, bytes: &[u8]) -> ValueRef<'_> {
         Hash::TAG => ValueRef::Hash(HashRef::of_bare(BareRef::of_bytes(bytes))),
         List::TAG => ValueRef::List(ListRef::of_packed(PackedRef::of_bytes(bytes))),
         Set::TAG => ValueRef::Set(SetRef::of_packed(bytes)),
-        _ => ValueRef::Zset(ZsetRef::of_packed(PackedRef::of_bytes(bytes))),
+        _ => ValueRef::Zset(ZsetRef::of_packed(bytes)),
     }
 }
 

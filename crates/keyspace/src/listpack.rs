@@ -5,8 +5,8 @@
 //! element = encoding byte(s), payload, length of both written backwards ("backlen")
 //! ```
 //!
-//! A string that is a canonical decimal `i64` is kept as an integer. Small lists and sorted sets are kept in this form, small hashes and
-//! sets mostly without backlens (`packed.rs`). Blocks of streams are packed in a format of their own (`block.rs`) and need this one
+//! A string that is a canonical decimal `i64` is kept as an integer. Small lists are kept in this form, small hashes and sets mostly without
+//! backlens (`packed.rs`), small sorted sets in rows (`zset/small/`), which are written as listpacks. Blocks of streams are packed in a format of their own (`block.rs`) and need this one
 //! twice: its sizes decide where Redis starts a new node, which trimming with `~` makes visible, and DUMP speaks it.
 //!
 //! Source: the listpack specification (antirez/listpack) and `redis-server`'s DUMP payloads.
@@ -243,13 +243,7 @@ fn element_bytes<const BACKLEN: bool>(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// Where the element stands that is so many behind the one at `at`.
-#[inline]
-pub(crate) fn skip(elements: &[u8], at: usize, count: usize) -> Option<usize> {
-    skip_in::<true>(elements, at, count)
-}
-
-/// As [`skip`], among elements with or without backlens.
+/// Where the element stands that is so many behind the one at `at`, among elements with or without backlens.
 #[inline]
 pub(crate) fn skip_in<const BACKLEN: bool>(elements: &[u8], at: usize, count: usize) -> Option<usize> {
     (0..count).try_fold(at, |at, _| Some(at + element_bytes::<BACKLEN>(elements.get(at..)?)?))
@@ -369,7 +363,7 @@ fn read_long<'a, const BACKLEN: bool>(bytes: &mut &'a [u8]) -> Option<Element<'a
 }
 
 /// One element.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Element<'a> {
     Int(i64),
     Text(&'a [u8]),

@@ -1,4 +1,4 @@
-//! A short sequence of byte strings in one allocation: how small lists, hashes, sets and sorted sets are kept.
+//! A short sequence of byte strings in one allocation: how small lists, hashes and sets are kept.
 //!
 //! ```text
 //! ┌ count ┬ element ┬ element ┬ … ┐        elements as in a listpack, without its frame (`listpack.rs`)
@@ -115,16 +115,6 @@ impl<'a, const BACKLEN: bool> PackedRef<'a, BACKLEN> {
     pub(crate) fn find_nth(self, text: &[u8], step: usize) -> Option<(usize, At)> {
         let (nth, at) = listpack::find_in::<BACKLEN>(self.run(), text, step)?;
         Some((nth, At(at as u32)))
-    }
-
-    /// The place behind the last element.
-    pub(crate) fn end(self) -> At {
-        At(self.run().len() as u32)
-    }
-
-    /// The place of the element behind the one at `at`.
-    pub(crate) fn next(self, at: At) -> Option<At> {
-        listpack::skip_in::<BACKLEN>(self.run(), at.0 as usize, 1).map(|at| At(at as u32))
     }
 
     /// Panics unless the bytes are what the module says, as far as they are read from the first on.
@@ -338,36 +328,6 @@ impl Packed {
         self.0[from..from + old_bytes].copy_from_slice(&element);
     }
 
-    /// Takes `count` elements away from the one at `from` on, and puts others before the one at `to`, which is none of them and
-    /// may be the end. Where these take as many bytes, what lies between moves and nothing else.
-    pub(crate) fn relocate(&mut self, from: At, count: usize, to: At, texts: &[&[u8]]) {
-        let (start, target) = (from.0 as usize, to.0 as usize);
-        let elements = self.elements();
-        let Some(end) = listpack::skip(elements, start, count) else { return };
-        let mut added = Vec::with_capacity(ADDED_BYTES);
-        texts.iter().for_each(|text| listpack::write_string(&mut added, text));
-        if added.len() != end - start || texts.len() != count {
-            if target > start {
-                self.splice(to, 0, texts.iter().copied());
-                self.remove(from, count);
-            } else {
-                self.remove(from, count);
-                self.splice(to, 0, texts.iter().copied());
-            }
-            return;
-        }
-        let head = self.view().head_bytes();
-        let elements = &mut self.0[head..];
-        let at = if target > start {
-            elements.copy_within(end..target, start);
-            target - added.len()
-        } else {
-            elements.copy_within(target..start, target + added.len());
-            target
-        };
-        elements[at..at + added.len()].copy_from_slice(&added);
-    }
-
     /// Removes `count` elements from the one at `at` on.
     pub(crate) fn remove(&mut self, at: At, count: usize) {
         self.splice(at, count, []);
@@ -456,7 +416,6 @@ mod tests {
         Splice { at: usize, removed: usize, added: Vec<Vec<u8>> },
         Find(Vec<u8>),
         Replace { at: usize, text: Vec<u8> },
-        Relocate { from: usize, to: usize, text: Option<Vec<u8>> },
         ThroughListpack,
     }
 
@@ -476,8 +435,6 @@ mod tests {
                 .prop_map(|(at, removed, added)| Step::Splice { at, removed, added }),
             2 => text().prop_map(Step::Find),
             2 => (0usize..12, text()).prop_map(|(at, text)| Step::Replace { at, text }),
-            3 => (0usize..12, 0usize..12, proptest::option::of(text()))
-                .prop_map(|(from, to, text)| Step::Relocate { from, to, text }),
             1 => Just(Step::ThroughListpack),
         ]
     }
@@ -507,14 +464,6 @@ mod tests {
                             packed.replace(at, &text);
                             *old = text;
                         }
-                    }
-                    Step::Relocate { from, to, text } => {
-                        let Some(at) = packed.view().nth(from as i64) else { continue };
-                        let to = if to == from { to + 1 } else { to.min(model.len()) };
-                        let text = text.unwrap_or_else(|| model[from].clone());
-                        packed.relocate(at, 1, packed.view().nth(to as i64).unwrap_or(packed.view().end()), &[&text]);
-                        model.remove(from);
-                        model.insert(if to > from { to - 1 } else { to }, text);
                     }
                     Step::ThroughListpack => {
                         let mut bytes = Vec::new();
@@ -546,14 +495,11 @@ mod tests {
             prop_assert!(packed.is_empty() || bytes.len() + all.len() <= packed.view().bytes().len());
             prop_assert_eq!(bare.len(), all.len());
             prop_assert_eq!(bare.iter().map(|(_, element)| element.to_bytes()).collect::<Vec<_>>(), all.clone());
-            for (nth, text) in all.iter().chain([&other]).enumerate() {
+            for text in all.iter().chain([&other]) {
                 let found = bare.find_nth(text, 1);
                 prop_assert_eq!(found.map(|(nth, _)| nth), packed.view().find_nth(text, 1).map(|(nth, _)| nth));
                 let read = found.and_then(|(_, at)| bare.iter_from(at).next()).map(|(_, element)| element.to_bytes());
                 prop_assert_eq!(read.as_ref(), found.map(|_| text));
-                let at_of = |nth: usize| bare.iter().nth(nth).map(|(at, _)| at);
-                let next = at_of(nth).and_then(|at| bare.next(at));
-                prop_assert_eq!(next, at_of(nth).and(Some(at_of(nth + 1).unwrap_or(bare.end()))));
             }
             prop_assert!(bare.to_packed() == packed);
             let (mut one, mut same) = (Vec::new(), Vec::new());

@@ -2,7 +2,7 @@
 //!
 //! | part | idea |
 //! |---|---|
-//! | `small` | one packed allocation, up to `zset-max-listpack-entries` and `zset-max-listpack-value` |
+//! | `small` | rows in one allocation, up to `zset-max-listpack-entries` and `zset-max-listpack-value` |
 //! | `large`, `tree`, `leaf`, `shelf` | a counted tree that holds the elements, and a table from members to leaves |
 //! | `bounds` | ranges of scores and of members, as ranks |
 //! | `effect`, `snapshot`, `rdb` | changes, the whole value, and Redis's form of it |
@@ -16,8 +16,7 @@
 use std::ops::Range;
 
 use crate::collection::{Collection, Elements, Form, Limits};
-use crate::listpack;
-use crate::packed::{ELEMENTS_MAX, Packed, PackedRef};
+use crate::packed::ELEMENTS_MAX;
 use crate::value::{Value, ValueRef};
 
 mod bounds;
@@ -38,32 +37,33 @@ pub(crate) use bounds::{Direction, Lex, LexRange, ScoreRange};
 pub(crate) use large::{Ahead, Large};
 use leaf::Key;
 pub(crate) use small::Digits;
+use small::{Small, SmallRef};
 
 /// See the module.
 #[derive(Debug, Clone)]
-pub struct Zset(Form<Packed, Box<Large>>);
+pub struct Zset(Form<Small, Box<Large>>);
 
 /// A sorted set as it is read: a small one may lie in the record of its key.
 #[derive(Debug, Clone, Copy)]
-pub struct ZsetRef<'a>(Form<PackedRef<'a>, &'a Large>);
+pub struct ZsetRef<'a>(Form<SmallRef<'a>, &'a Large>);
 
 impl Default for Zset {
     fn default() -> Zset {
-        Zset(Form::Small(Packed::default()))
+        Zset(Form::Small(Small::default()))
     }
 }
 
 impl<'a> ZsetRef<'a> {
-    /// A small one whose elements are packed like this.
+    /// A small one that is in these bytes, as [`Elements::packed`] says them.
     #[inline]
-    pub(crate) fn of_packed(packed: PackedRef<'a>) -> ZsetRef<'a> {
-        ZsetRef(Form::Small(packed))
+    pub(crate) fn of_packed(bytes: &'a [u8]) -> ZsetRef<'a> {
+        ZsetRef(Form::Small(SmallRef::of_bytes(bytes)))
     }
 
     /// The same as a value of its own, which shares what is large.
     pub(crate) fn to_zset(self) -> Zset {
         Zset(match self.0 {
-            Form::Small(packed) => Form::Small(packed.to_packed()),
+            Form::Small(small) => Form::Small(small.to_small()),
             Form::Large(large) => Form::Large(Box::new(large.clone())),
         })
     }
@@ -71,7 +71,7 @@ impl<'a> ZsetRef<'a> {
     /// How many elements.
     pub(crate) fn len(self) -> usize {
         match self.0 {
-            Form::Small(packed) => packed.len() / 2,
+            Form::Small(small) => small.rows().len(),
             Form::Large(large) => large.len(),
         }
     }
@@ -89,7 +89,10 @@ impl<'a> ZsetRef<'a> {
     #[inline]
     pub(crate) fn score(self, member: &[u8]) -> Option<f64> {
         match self.0 {
-            Form::Small(packed) => Some(small::find(packed, member)?.1),
+            Form::Small(small) => {
+                let rows = small.rows();
+                Some(rows.score(rows.find(member)?))
+            }
             Form::Large(large) => large.score(member),
         }
     }
@@ -97,9 +100,10 @@ impl<'a> ZsetRef<'a> {
     /// Rank and score of a member.
     pub(crate) fn rank(self, member: &[u8]) -> Option<(usize, f64)> {
         match self.0 {
-            Form::Small(packed) => {
-                let (rank, at) = packed.find_nth(member, 2)?;
-                Some((rank, small::score_at(packed, at)?))
+            Form::Small(small) => {
+                let rows = small.rows();
+                let rank = rows.find(member)?;
+                Some((rank, rows.score(rank)))
             }
             Form::Large(large) => large.rank(member),
         }
@@ -113,18 +117,12 @@ impl<'a> ZsetRef<'a> {
         visit: &mut dyn FnMut(&[u8], f64) -> bool,
     ) {
         let mut digits = Digits::default();
-        let skipped = match direction {
-            Direction::Forward => ranks.start,
-            Direction::Backward => self.len().saturating_sub(ranks.end),
-        };
         match (self.0, direction) {
-            (Form::Small(packed), Direction::Forward) => {
-                let mut items = small::iter(packed).skip(skipped).take(ranks.len());
-                items.all(|(_, member, score)| visit(digits.bytes(member), score));
+            (Form::Small(small), Direction::Forward) => {
+                small.rows().items(ranks).all(|(member, score)| visit(digits.bytes(member), score));
             }
-            (Form::Small(packed), Direction::Backward) => {
-                let mut items = small::iter_back(packed).skip(skipped).take(ranks.len());
-                items.all(|(_, member, score)| visit(digits.bytes(member), score));
+            (Form::Small(small), Direction::Backward) => {
+                small.rows().items_back(ranks).all(|(member, score)| visit(digits.bytes(member), score));
             }
             (Form::Large(large), Direction::Forward) => large.tree().visit(ranks, visit),
             (Form::Large(large), Direction::Backward) => large.tree().visit_back(ranks, visit),
@@ -147,10 +145,10 @@ impl<'a> ZsetRef<'a> {
         mut visit: impl FnMut(&[u8]),
     ) {
         match (self.0, direction) {
-            (Form::Small(packed), Direction::Forward) => small::visit_members(packed, ranks, &mut |member| {
-                visit(member);
-                true
-            }),
+            (Form::Small(small), Direction::Forward) => {
+                let mut digits = Digits::default();
+                small.rows().members(ranks).for_each(|member| visit(digits.bytes(member)));
+            }
             _ => self.visit(ranks, direction, |member, _| visit(member)),
         }
     }
@@ -178,7 +176,7 @@ impl<'a> ZsetRef<'a> {
             return self.len();
         }
         match self.0 {
-            Form::Small(packed) => small::rank_of(packed, key),
+            Form::Small(small) => small.rows().rank_of(key),
             Form::Large(large) => large.tree().rank_of(key),
         }
     }
@@ -219,16 +217,17 @@ impl Zset {
         limits: &Limits,
         decide: impl FnOnce(Option<f64>) -> Result<Option<f64>, E>,
     ) -> Result<Option<f64>, E> {
-        let packed = match &mut self.0 {
+        let small = match &mut self.0 {
             Form::Large(large) => return large.update(member, decide),
-            Form::Small(packed) => packed,
+            Form::Small(small) => small,
         };
-        let found = small::find(packed.view(), member);
-        let old = found.map(|(_, score)| score);
+        let rows = small.rows();
+        let found = rows.find(member);
+        let old = found.map(|rank| rows.score(rank));
         let Some(score) = decide(old)? else { return Ok(old) };
         match found {
-            Some((at, _)) => small::change(packed, at, member, score),
-            None if fits(packed, member, limits) => small::insert(packed, member, score),
+            Some(rank) => small.change(rank, member, score),
+            None if fits(small, member, limits) => small.insert(member, score),
             None => drop(self.enlarge().set(member, score)),
         }
         Ok(old)
@@ -247,9 +246,11 @@ impl Zset {
     /// Removes a member; returns the score that it had.
     pub(crate) fn remove(&mut self, member: &[u8]) -> Option<f64> {
         match &mut self.0 {
-            Form::Small(packed) => {
-                let (at, score) = small::find(packed.view(), member)?;
-                packed.remove(at, 2);
+            Form::Small(small) => {
+                let rows = small.rows();
+                let rank = rows.find(member)?;
+                let score = rows.score(rank);
+                small.remove(rank..rank + 1);
                 Some(score)
             }
             Form::Large(large) => large.remove(member),
@@ -259,12 +260,12 @@ impl Zset {
     /// Removes the elements of these ranks, which are there, and shows them in order.
     pub(crate) fn remove_ranks(&mut self, ranks: Range<usize>, visit: &mut dyn FnMut(&[u8], f64)) {
         match &mut self.0 {
-            Form::Small(packed) => {
+            Form::Small(small) => {
                 let mut digits = Digits::default();
-                for (_, member, score) in small::iter(packed.view()).skip(ranks.start).take(ranks.len()) {
+                for (member, score) in small.rows().items(ranks.clone()) {
                     visit(digits.bytes(member), score);
                 }
-                small::remove(packed, ranks);
+                small.remove(ranks);
             }
             Form::Large(large) => large.remove_ranks(ranks, visit),
         }
@@ -302,13 +303,12 @@ impl Zset {
 }
 
 /// Whether a member that is not there can be added without making the set large.
-fn fits(packed: &Packed, member: &[u8], limits: &Limits) -> bool {
-    let len = packed.len() as u64 / 2 + 1;
-    let bytes = packed.heap_bytes() + listpack::string_bytes(member);
-    len <= limits.zset_entries
+fn fits(small: &Small, member: &[u8], limits: &Limits) -> bool {
+    let len = small.rows().len() + 1;
+    len as u64 <= limits.zset_entries
         && member.len() as u64 <= limits.zset_value_bytes
-        && packed.len() + 2 <= ELEMENTS_MAX
-        && bytes <= SMALL_BYTES_MAX
+        && 2 * len <= ELEMENTS_MAX
+        && small.view().bytes().len() + member.len() <= SMALL_BYTES_MAX
 }
 
 /// Bytes of a small set, whatever the limits say: what is found by walking it stays small.
@@ -336,7 +336,7 @@ impl Collection for ZsetRef<'_> {
 
     fn heap_bytes(&self) -> usize {
         match self.0 {
-            Form::Small(packed) => packed.bytes().len(),
+            Form::Small(small) => small.bytes().len(),
             Form::Large(large) => size_of::<Large>() + large.heap_bytes(),
         }
     }
@@ -357,7 +357,7 @@ impl Elements for Zset {
     #[inline]
     fn view(&self) -> ZsetRef<'_> {
         ZsetRef(match &self.0 {
-            Form::Small(packed) => Form::Small(packed.view()),
+            Form::Small(small) => Form::Small(small.view()),
             Form::Large(large) => Form::Large(large),
         })
     }
@@ -381,7 +381,7 @@ impl Elements for Zset {
     #[inline]
     fn packed(&self) -> Option<&[u8]> {
         match &self.0 {
-            Form::Small(packed) => Some(packed.view().bytes()),
+            Form::Small(small) => Some(small.view().bytes()),
             Form::Large(_) => None,
         }
     }
@@ -396,10 +396,7 @@ impl Elements for Zset {
 
     fn check(&self) {
         match &self.0 {
-            Form::Small(packed) => {
-                packed.view().check();
-                assert!(packed.len().is_multiple_of(2));
-            }
+            Form::Small(small) => small.rows().check(),
             Form::Large(large) => large.check(),
         }
     }

@@ -39,6 +39,16 @@ fn member() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+fn member_of_any_length() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        6 => member(),
+        3 => any::<i64>().prop_map(|number| number.to_string().into_bytes()),
+        3 => (any::<i64>(), 1..63u32).prop_map(|(number, bits)| (number >> bits).to_string().into_bytes()),
+        2 => "element:[0-9]{1,9}".prop_map(String::into_bytes),
+        1 => (100usize..300, any::<u8>()).prop_map(|(len, byte)| vec![byte; len]),
+    ]
+}
+
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         20 => (member(), score()).prop_map(|(member, score)| Step::Set(member, score)),
@@ -157,6 +167,40 @@ proptest! {
     fn a_sorted_set_is_a_sorted_list_without_a_member_twice(steps in proptest::collection::vec(step(), 0..200)) {
         let limits = Limits { zset_entries: 16, ..Limits::DEFAULT };
         run(steps, Zset::default(), &limits);
+    }
+
+    #[test]
+    fn a_small_set_of_any_width_is_one_as_well(
+        steps in proptest::collection::vec(step(), 0..200),
+        members in proptest::collection::vec(member_of_any_length(), 0..300),
+        scale in prop_oneof![Just(1.0), Just(100.0), Just(1e5), Just(1e9), Just(0.1)],
+    ) {
+        let limits = Limits { zset_entries: 400, zset_value_bytes: 300, ..Limits::DEFAULT };
+        let sets = members.into_iter().enumerate().map(|(nth, member)| {
+            Step::Set(member, if nth % 37 < 30 { (nth * 7 % 50) as f64 * scale } else { 3.0 })
+        });
+        run(sets.chain(steps).collect(), Zset::default(), &limits);
+    }
+
+    #[test]
+    fn a_small_set_is_written_as_the_listpack_of_its_elements(members in proptest::collection::vec((member_of_any_length(), score()), 1..300)) {
+        let limits = Limits { zset_entries: 400, zset_value_bytes: 300, ..Limits::DEFAULT };
+        let (mut zset, mut packed) = (Zset::default(), crate::packed::Packed::default());
+        for (member, score) in &members {
+            zset.set(member, *score, &limits);
+        }
+        zset.view().visit_all(|member, score| {
+            let mut digits = Vec::new();
+            small::write_score(&mut digits, score);
+            packed.push_back([member, &digits]);
+        });
+        let (mut written, mut expected) = (Vec::new(), vec![0]);
+        zset.view().write(&mut written, &mut |_| {});
+        packed.view().write_listpack(&mut expected);
+        prop_assert_eq!(&written, &expected);
+        let read = snapshot::read(&written).expect("what was written is read");
+        read.check();
+        prop_assert_eq!(read.view().len(), zset.view().len());
     }
 
     #[test]

@@ -10,8 +10,7 @@
 //! Types 5 and 17 are written, a large set from its last element on, as Redis does: whoever reads it inserts at the front
 //! of a skiplist. Elements that were small elsewhere and are not here become large, and the other way round.
 
-use super::small;
-use super::snapshot::is_in_order;
+use super::small::Small;
 use super::{Direction, Zset, ZsetRef};
 use crate::collection::{Elements, Form, Limits};
 use crate::listpack::{self, Element};
@@ -29,10 +28,10 @@ const VERSION: u16 = 10;
 
 pub(super) fn write(zset: ZsetRef<'_>, out: &mut Vec<u8>) -> u16 {
     match zset.0 {
-        Form::Small(packed) => {
+        Form::Small(small) => {
             out.push(TYPE_LISTPACK);
             let mut listpack = Vec::new();
-            packed.write_listpack(&mut listpack);
+            small.rows().write_listpack(&mut listpack);
             write_string(out, &listpack);
         }
         Form::Large(large) => {
@@ -125,13 +124,11 @@ fn read_ziplist(bytes: &[u8], limits: &Limits) -> Option<Zset> {
 
 fn read_listpack(listpack: &[u8], limits: &Limits) -> Option<Zset> {
     let packed = Packed::read_listpack(listpack)?;
-    if !is_in_order(packed.view()) {
-        return None;
-    }
+    let small = Small::of_packed(packed.view())?;
     let is_short = |member: Element<'_>| member.to_bytes().len() as u64 <= limits.zset_value_bytes;
-    let is_small = packed.len() as u64 / 2 <= limits.zset_entries
-        && small::iter(packed.view()).all(|(_, member, _)| is_short(member));
-    let mut zset = Zset(Form::Small(packed));
+    let is_small = small.rows().len() as u64 <= limits.zset_entries
+        && small.rows().items(0..small.rows().len()).all(|(member, _)| is_short(member));
+    let mut zset = Zset(Form::Small(small));
     if !is_small {
         zset.enlarge();
     }

@@ -9,12 +9,11 @@
 
 use super::effect::read_member;
 use super::large::Large;
-use super::leaf::Key;
-use super::small::{self, Digits};
+use super::small::Small;
 use super::{Direction, Zset, ZsetRef};
 use crate::collection::Form;
 use crate::effect::{read_varint, write_varint};
-use crate::packed::{Packed, PackedRef};
+use crate::packed::Packed;
 
 const SMALL: u8 = 0;
 const LARGE: u8 = 1;
@@ -24,9 +23,9 @@ const PAUSE_ELEMENTS: usize = 256;
 
 pub(super) fn write(zset: ZsetRef<'_>, out: &mut Vec<u8>, pause: &mut dyn FnMut(&mut Vec<u8>)) {
     match zset.0 {
-        Form::Small(packed) => {
+        Form::Small(small) => {
             out.push(SMALL);
-            packed.write_listpack(out);
+            small.rows().write_listpack(out);
         }
         Form::Large(large) => {
             out.push(LARGE);
@@ -49,7 +48,7 @@ pub(super) fn read(from: &[u8]) -> Option<Zset> {
     match from.split_first()? {
         (&SMALL, listpack) => {
             let packed = Packed::read_listpack(listpack)?;
-            is_in_order(packed.view()).then_some(Zset(Form::Small(packed)))
+            Some(Zset(Form::Small(Small::of_packed(packed.view())?)))
         }
         (&LARGE, mut rest) => {
             let count = usize::try_from(read_varint(&mut rest)?).ok()?;
@@ -65,29 +64,4 @@ pub(super) fn read(from: &[u8]) -> Option<Zset> {
         }
         _ => None,
     }
-}
-
-/// Whether a packed sequence is what a small set looks like: in order, no member twice, and every score a number.
-pub(super) fn is_in_order(packed: PackedRef<'_>) -> bool {
-    if packed.is_empty() || !packed.len().is_multiple_of(2) {
-        return false;
-    }
-    let mut scores = packed.iter().skip(1).step_by(2);
-    if !scores.all(|(_, score)| small::score_of(score).is_some()) {
-        return false;
-    }
-    let (mut before, mut here) = (Digits::default(), Digits::default());
-    let items = || small::iter(packed);
-    let mut pairs = items().zip(items().skip(1));
-    let in_order = pairs.all(|((_, left, left_score), (_, right, right_score))| {
-        let left = before.bytes(left);
-        Key::of(right_score, here.bytes(right)).is_behind(left_score, || left)
-    });
-    in_order && has_no_member_twice(packed)
-}
-
-fn has_no_member_twice(packed: PackedRef<'_>) -> bool {
-    let mut members: Vec<Vec<u8>> = small::iter(packed).map(|(_, member, _)| member.to_bytes()).collect();
-    members.sort_unstable();
-    members.windows(2).all(|pair| pair[0] != pair[1])
 }
