@@ -211,3 +211,30 @@ proptest! {
             &limits);
     }
 }
+
+#[test]
+fn a_small_set_takes_no_more_bytes_than_its_listpack() {
+    let members: [fn(u32) -> String; 3] =
+        [|n| format!("element:{n:012}"), |n| n.to_string(), |n| (1_000_000_007 + 7 * n).to_string()];
+    let scores: [fn(u32) -> f64; 6] = [
+        |n| f64::from(n),
+        |n| f64::from(n) / 4.0,
+        |n| f64::from(n) / 10.0,
+        |n| 1.7e9 + f64::from(n),
+        |n| 1.7e12 + f64::from(n),
+        |n| 1.0 / f64::from(n + 3),
+    ];
+    for count in [1, 2, 5, 10, 16, 17, 64, 127] {
+        for (member, score) in
+            members.iter().flat_map(|member| scores.iter().map(move |score| (member, score)))
+        {
+            let (mut zset, mut listpack) = (Zset::default(), Vec::new());
+            for n in 0..count {
+                zset.set(member(n).as_bytes(), score(n), &Limits::DEFAULT);
+            }
+            zset.view().write(&mut listpack, &mut |_| {});
+            let (own, other) = (zset.packed().map_or(usize::MAX, <[u8]>::len), listpack.len());
+            assert!(own < other, "{own} of {other} bytes: {count} of {} with {}", member(1), score(1));
+        }
+    }
+}

@@ -2,36 +2,28 @@
 
 use std::ops::Range;
 
-use super::layout::{Kept, Layout, Shape, bytes_of};
+use super::layout::{Kept, Layout, Shape};
 use super::{Key, Small};
 
 impl Small {
     /// A set of these elements, which are in order and of which no member is there twice.
-    pub(super) fn of_items<'e>(items: impl Iterator<Item = (Kept<'e>, f64)> + Clone) -> Small {
-        let count = items.clone().count();
-        let shape = items.clone().fold(Shape::default(), |shape, (member, score)| {
-            shape.or(Shape::needed(count, member.length(), score))
-        });
-        Small::of_shape(shape, items)
+    pub(super) fn of_items(items: &[(Kept<'_>, f64)]) -> Small {
+        Small::of_shape(Shape::of(items.len(), items), items)
     }
 
     /// The same; they have room in this shape.
-    fn of_shape<'e>(shape: Shape, items: impl Iterator<Item = (Kept<'e>, f64)> + Clone) -> Small {
-        let (mut count, mut member_bytes) = (0, 0);
-        for (member, _) in items.clone() {
-            count += 1;
-            member_bytes += bytes_of(member.length());
-        }
-        if count == 0 {
+    fn of_shape(shape: Shape, items: &[(Kept<'_>, f64)]) -> Small {
+        if items.is_empty() {
             return Small::default();
         }
-        let layout = Layout::new(shape, count);
+        let layout = Layout::new(shape, items.len());
+        let member_bytes: usize = items.iter().map(|(member, _)| member.bytes().len()).sum();
         let mut bytes = vec![0; layout.members + member_bytes];
         layout.write_head(&mut bytes);
         let mut start = layout.members;
-        for (rank, (member, score)) in items.enumerate() {
-            layout.write_score(&mut bytes, rank, score);
-            layout.write_member(&mut bytes, rank, &member);
+        for (rank, (member, score)) in items.iter().enumerate() {
+            layout.write_score(&mut bytes, rank, *score);
+            layout.write_member(&mut bytes, rank, member);
             let end = start + member.bytes().len();
             bytes[start..end].copy_from_slice(member.bytes());
             start = end;
@@ -41,21 +33,27 @@ impl Small {
 
     /// Makes the rows wide enough for an element in a set of so many.
     #[inline]
-    fn make_room(&mut self, count: usize, length: u32, score: f64) {
-        let has = self.rows().at.shape;
-        let shape = has.or(Shape::needed(count, length, score));
-        if shape != has && !self.0.is_empty() {
-            *self = Small::of_shape(shape, self.rows().all_kept());
+    fn make_room(&mut self, count: usize, member: Kept<'_>, score: f64) {
+        if !self.0.is_empty() && !self.rows().at.shape.has_room(count, member.length(), score) {
+            self.widen(count, member, score);
         }
+    }
+
+    #[cold]
+    fn widen(&mut self, count: usize, member: Kept<'_>, score: f64) {
+        let rows = self.rows();
+        let kept = rows.items(0..rows.len()).map(|(member, score)| (Kept::of_element(member), score));
+        let all: Vec<(Kept<'_>, f64)> = kept.chain([(member, score)]).collect();
+        *self = Small::of_shape(Shape::of(count, &all), &all[..all.len() - 1]);
     }
 
     /// Puts an element that is not there where it belongs.
     pub(in crate::zset) fn insert(&mut self, member: &[u8], score: f64) {
         let kept = Kept::of(member);
         let count = self.rows().len() + 1;
-        self.make_room(count, kept.length(), score);
+        self.make_room(count, kept, score);
         if count == 1 {
-            *self = Small::of_items(std::iter::once((kept, score)));
+            *self = Small::of_items(&[(kept, score)]);
             return;
         }
         let (rank, old) = (self.rows().rank_of(Key::of(score, member)), self.rows().at);
@@ -88,7 +86,7 @@ impl Small {
     /// Gives the element of a rank another score.
     pub(in crate::zset) fn change(&mut self, from: usize, member: &[u8], score: f64) {
         let kept = Kept::of(member);
-        self.make_room(self.rows().len(), kept.length(), score);
+        self.make_room(self.rows().len(), kept, score);
         let rows = self.rows();
         let before = rows.rank_of(Key::of(score, member));
         // It was counted itself if it moves behind others.

@@ -12,10 +12,11 @@ const TAGLESS_MAX: usize = 16;
 /// Which rows there are, and how wide. In bits:
 ///
 /// ```text
-/// 0–1   scores have 1, 2, 4 or 8 bytes; those of 8 are doubles
+/// 0–1   scores have 1, 2, 4 or 8 bytes; those of 8 are doubles, others whole numbers
 /// 2     there are tags
 /// 3     lengths have 4 bytes
 /// 4     the count has 2 bytes
+/// 5–6   so many decimals the whole numbers end with: 0.25 and 3 are 25 and 300 with two
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Shape(u8);
@@ -24,34 +25,86 @@ const SCORES: u8 = 0b11;
 const TAGS: u8 = 1 << 2;
 const LONG: u8 = 1 << 3;
 const MANY: u8 = 1 << 4;
+const DECIMALS_AT: u8 = 5;
+
+/// By how much a whole number is larger than the score, for each number of decimals.
+const POWERS: [f64; 4] = [1.0, 10.0, 100.0, 1000.0];
+
+/// The whole number by which a score is kept with so many decimals; `None`: by none. It is a double exactly, as is the power of ten, so
+/// that their quotient is the double that a reader of the digits takes the score for.
+#[inline]
+fn whole_of(score: f64, decimals: usize) -> Option<i32> {
+    let power = POWERS[decimals];
+    let scaled = score * power;
+    let whole = (scaled + 0.5f64.copysign(scaled)) as i32;
+    (f64::from(whole) / power == score).then_some(whole)
+}
 
 impl Shape {
-    /// What an element needs in a set that has so many with it.
-    #[inline]
-    pub(super) fn needed(count: usize, length: u32, score: f64) -> Shape {
-        let whole = score as i64;
-        let scores = match whole {
-            _ if whole as f64 != score => 3,
-            -0x80..0x80 => 0,
-            -0x8000..0x8000 => 1,
-            -0x8000_0000..0x8000_0000 => 2,
-            _ => 3,
-        };
-        let long = if length & !INTEGER >= u32::from(SHORT_INTEGER) { LONG } else { 0 };
+    /// What these elements need in a set of so many.
+    pub(super) fn of(count: usize, elements: &[(Kept<'_>, f64)]) -> Shape {
+        let decimals_of = |score| (0..POWERS.len()).find(|&decimals| whole_of(score, decimals).is_some());
+        let lengths = elements.iter().map(|(member, _)| Shape::flags(count, member.length()));
+        let flags = lengths.fold(0, |all, one| all | one);
+        let doubles = Shape(flags | SCORES);
+        let most = elements.iter().try_fold(0, |most, (_, score)| Some(decimals_of(*score)?.max(most)));
+        let Some(decimals) = most else { return doubles };
+        let whole = [0, 1, 2].map(|width| Shape(flags | width | (decimals as u8) << DECIMALS_AT));
+        let fits = |shape: &Shape| elements.iter().all(|(_, score)| shape.keeps(*score));
+        whole.into_iter().find(fits).unwrap_or(doubles)
+    }
+
+    fn flags(count: usize, length: u32) -> u8 {
         let tags = if count > TAGLESS_MAX { TAGS } else { 0 };
+        let long = if length & !INTEGER >= u32::from(SHORT_INTEGER) { LONG } else { 0 };
         let many = if count > usize::from(u8::MAX) { MANY } else { 0 };
-        Shape(scores | tags | long | many)
+        tags | long | many
     }
 
-    /// What has room for all that either has room for.
+    /// Whether an element has room in a set of so many.
     #[inline]
-    pub(super) fn or(self, other: Shape) -> Shape {
-        let scores = (self.0 & SCORES).max(other.0 & SCORES);
-        Shape(scores | (self.0 | other.0) & !SCORES)
+    pub(super) fn has_room(self, count: usize, length: u32, score: f64) -> bool {
+        Shape::flags(count, length) & !self.0 == 0 && self.keeps(score)
+    }
+
+    /// Whether a score has room.
+    #[inline]
+    fn keeps(self, score: f64) -> bool {
+        self.has_doubles()
+            || whole_of(score, self.decimals()).is_some_and(|whole| match self.0 & SCORES {
+                0 => i8::try_from(whole).is_ok(),
+                1 => i16::try_from(whole).is_ok(),
+                _ => true,
+            })
     }
 
     #[inline]
-    pub(super) fn has_doubles(self) -> bool {
+    fn decimals(self) -> usize {
+        usize::from(self.0 >> DECIMALS_AT) % POWERS.len()
+    }
+
+    /// Whether all scores are whole.
+    pub(super) fn is_whole(self) -> bool {
+        !self.has_doubles() && self.decimals() == 0
+    }
+
+    /// The score in these bytes of the row.
+    #[inline]
+    pub(super) fn score_of(self, bytes: &[u8]) -> f64 {
+        let whole = match *bytes {
+            [score] => i32::from(score as i8),
+            [low, high] => i32::from(i16::from_le_bytes([low, high])),
+            [a, b, c, d] => i32::from_le_bytes([a, b, c, d]),
+            _ => return bytes.first_chunk().map_or(0.0, |bytes| f64::from_le_bytes(*bytes)),
+        };
+        match self.decimals() {
+            0 => f64::from(whole),
+            decimals => f64::from(whole) / POWERS[decimals],
+        }
+    }
+
+    #[inline]
+    fn has_doubles(self) -> bool {
         self.0 & SCORES == SCORES
     }
 
@@ -163,17 +216,21 @@ impl Layout {
     #[inline]
     pub(super) fn score(&self, bytes: &[u8], rank: usize) -> f64 {
         let width = self.shape.score_bytes();
-        score_of(&bytes[self.scores + width * rank..][..width])
+        self.shape.score_of(&bytes[self.scores + width * rank..][..width])
     }
 
     /// Writes a score that has room here.
     #[inline]
     pub(super) fn write_score(&self, bytes: &mut [u8], rank: usize, score: f64) {
-        let (width, whole) = (self.shape.score_bytes(), score as i64);
-        // What is 0 may be −0.
-        let kept = if width < 8 { whole.to_le_bytes() } else { (score + 0.0).to_le_bytes() };
-        let start = self.scores + width * rank;
-        bytes[start..start + width].copy_from_slice(&kept[..width]);
+        let width = self.shape.score_bytes();
+        let row = &mut bytes[self.scores + width * rank..][..width];
+        if width == 8 {
+            // −0 is 0.
+            row.copy_from_slice(&(score + 0.0).to_le_bytes());
+        } else {
+            let whole = whole_of(score, self.shape.decimals()).unwrap_or_default();
+            row.copy_from_slice(&whole.to_le_bytes()[..width]);
+        }
     }
 
     /// Writes tag and length of a member.
@@ -203,17 +260,6 @@ pub(super) fn length_of(bytes: &[u8]) -> u32 {
     match *bytes {
         [length] => u32::from(length & SHORT_INTEGER) << 24 | u32::from(length & !SHORT_INTEGER),
         _ => bytes.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes)),
-    }
-}
-
-/// The score in these bytes of the row.
-#[inline]
-pub(super) fn score_of(bytes: &[u8]) -> f64 {
-    match *bytes {
-        [score] => f64::from(score as i8),
-        [low, high] => f64::from(i16::from_le_bytes([low, high])),
-        [a, b, c, d] => f64::from(i32::from_le_bytes([a, b, c, d])),
-        _ => bytes.first_chunk().map_or(0.0, |bytes| f64::from_le_bytes(*bytes)),
     }
 }
 
@@ -353,25 +399,37 @@ mod tests {
     }
 
     #[test]
-    fn a_score_has_as_many_bytes_as_it_needs() {
+    fn scores_have_as_many_bytes_as_they_need() {
         let widths = [
-            (0.0, 1),
-            (-0.0, 1),
-            (127.0, 1),
-            (-128.0, 1),
-            (128.0, 2),
-            (-129.0, 2),
-            (32_768.0, 4),
-            (2_147_483_647.0, 4),
-            (2_147_483_648.0, 8),
-            (0.5, 8),
-            (1e300, 8),
-            (f64::INFINITY, 8),
-            (f64::NEG_INFINITY, 8),
-            (9.3e18, 8),
+            (&[0.0, -0.0, 127.0, -128.0][..], 1, 0),
+            (&[128.0], 2, 0),
+            (&[-129.0], 2, 0),
+            (&[32_768.0], 4, 0),
+            (&[2_147_483_647.0, -2_147_483_648.0], 4, 0),
+            (&[2_147_483_648.0], 8, 0),
+            (&[0.5, 1.0, -12.8], 1, 1),
+            (&[0.5, 13.0], 2, 1),
+            (&[0.25, 0.1], 1, 2),
+            (&[0.125, 1e6], 4, 3),
+            (&[0.125, 1e7], 8, 0),
+            (&[1e-4], 8, 0),
+            (&[1.0 / 3.0], 8, 0),
+            (&[0.1 + 0.2], 8, 0),
+            (&[1e300], 8, 0),
+            (&[f64::INFINITY, 1.0], 8, 0),
+            (&[f64::NEG_INFINITY], 8, 0),
         ];
-        for (score, width) in widths {
-            assert_eq!(Shape::needed(1, 1, score).score_bytes(), width, "{score}");
+        for (scores, width, decimals) in widths {
+            let elements: Vec<_> = scores.iter().map(|&score| (Kept::of(b"a"), score)).collect();
+            let shape = Shape::of(1, &elements);
+            assert_eq!((shape.score_bytes(), shape.decimals()), (width, decimals), "{scores:?}");
+            let layout = Layout::new(shape, 1);
+            for &score in scores {
+                assert!(shape.has_room(1, 1, score));
+                let mut bytes = [0; 16];
+                layout.write_score(&mut bytes, 0, score);
+                assert_eq!(layout.score(&bytes, 0).to_bits(), (score + 0.0).to_bits(), "{scores:?}");
+            }
         }
     }
 }

@@ -5,7 +5,7 @@
 //! count    1 byte, or 2
 //! tags     t t t …            a byte of each member's hash, in a set that has had more than 16 elements
 //! lengths  l l l …            of the members: a byte each, or 4; the highest bit says that the member is an integer
-//! scores   s s s …            whole numbers of 1, 2 or 4 bytes, or doubles: what the widest needs
+//! scores   s s s …            whole numbers of 1, 2 or 4 bytes, with up to three decimals, or doubles: what all need
 //! members  ──► a b c d e …    one after the other
 //! ```
 //!
@@ -33,7 +33,7 @@ mod change;
 mod layout;
 mod score;
 
-use layout::{INTEGER, Kept, Layout};
+use layout::{INTEGER, Kept, Layout, Shape};
 use score::score_of;
 pub(super) use score::write_score;
 
@@ -216,12 +216,7 @@ impl<'a> Rows<'a> {
     pub(super) fn items(self, ranks: Range<usize>) -> Items<'a> {
         let (at, width) = (self.at.scores, self.at.shape.score_bytes());
         let scores = &self.bytes[at + width * ranks.start..at + width * ranks.end];
-        Items { members: self.members(ranks), scores, width }
-    }
-
-    /// All elements, as they are kept.
-    fn all_kept(self) -> impl Iterator<Item = (Kept<'a>, f64)> + Clone {
-        self.items(0..self.len()).map(|(member, score)| (Kept::of_element(member), score))
+        Items { members: self.members(ranks), scores, shape: self.at.shape }
     }
 
     /// The elements of these ranks, which are there, from the last to the first.
@@ -243,12 +238,12 @@ impl<'a> Rows<'a> {
                 Element::Int(number) => listpack::write_int(out, number),
                 Element::Text(text) => listpack::write_string(out, text),
             }
-            if self.at.shape.has_doubles() {
+            if self.at.shape.is_whole() {
+                listpack::write_int(out, score as i64);
+            } else {
                 digits.clear();
                 write_score(&mut digits, score);
                 listpack::write_string(out, &digits);
-            } else {
-                listpack::write_int(out, score as i64);
             }
         }
         out.push(listpack::END);
@@ -328,7 +323,7 @@ pub(super) struct Items<'a> {
     members: Members<'a>,
     /// Of those to come, so many bytes each.
     scores: &'a [u8],
-    width: usize,
+    shape: Shape,
 }
 
 impl<'a> Iterator for Items<'a> {
@@ -336,9 +331,9 @@ impl<'a> Iterator for Items<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<(Element<'a>, f64)> {
-        let (score, scores) = self.scores.split_at_checked(self.width)?;
+        let (score, scores) = self.scores.split_at_checked(self.shape.score_bytes())?;
         self.scores = scores;
-        Some((self.members.next()?, layout::score_of(score)))
+        Some((self.members.next()?, self.shape.score_of(score)))
     }
 }
 
@@ -349,11 +344,11 @@ impl Small {
         if packed.is_empty() || !packed.len().is_multiple_of(2) {
             return None;
         }
-        let mut scores = packed.iter().skip(1).step_by(2);
-        if !scores.all(|(_, score)| score_of(score).is_some()) {
-            return None;
+        let (mut elements, mut items) = (packed.iter(), Vec::with_capacity(packed.len() / 2));
+        while let (Some((_, member)), Some((_, score))) = (elements.next(), elements.next()) {
+            items.push((Kept::of_element(member), score_of(score)?));
         }
-        let small = Small::of_items(packed_items(packed));
+        let small = Small::of_items(&items);
         (small.rows().is_in_order() && small.rows().has_no_member_twice()).then_some(small)
     }
 }
@@ -373,14 +368,4 @@ impl Rows<'_> {
         members.sort_unstable();
         members.windows(2).all(|pair| pair[0] != pair[1])
     }
-}
-
-/// A score that is no number is 0.
-fn packed_items(packed: PackedRef<'_>) -> impl Iterator<Item = (Kept<'_>, f64)> + Clone {
-    let mut elements = packed.iter();
-    std::iter::from_fn(move || {
-        let (_, member) = elements.next()?;
-        let (_, score) = elements.next()?;
-        Some((Kept::of_element(member), score_of(score).unwrap_or(0.0)))
-    })
 }
