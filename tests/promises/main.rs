@@ -14,6 +14,7 @@ mod handover;
 mod import;
 mod kept;
 mod locks;
+mod long_names;
 mod long_replies;
 mod ordering;
 mod patterns;

@@ -167,10 +167,13 @@ fn a_name_that_is_longer_than_is_copied_at_once_is_refused_before_anything_is_do
             &["PUBLISH", &longer, "message"],
             &["SUBSCRIBE", &longer],
             &["KEYS", &longer],
+            // A pattern that is subscribed to is taken apart.
+            &["PSUBSCRIBE", "short", &longer[..(256 << 10) + 1]],
         ] {
             client.send(request);
             assert!(is_refused(&client.value()), "{}", request[0]);
         }
+        assert_eq!(client.int(&["PUBSUB", "NUMPAT"]), 0);
         // Those of a request in parts are as many as there are.
         let many = ["EXISTS", &longest, &longest, &longest, &longest, "other"];
         assert_eq!(client.int(&many), 4);

@@ -174,8 +174,8 @@ pub const DIFFERENCES: &[Difference] = &[
     Difference {
         name: "name-bytes",
         redis: "takes a key, a channel or a pattern of up to `proto-max-bulk-len`, which is 512 MB",
-        sterna: "answers `ERR the request is too long …` to a name of more than 2 MiB, and to names of more than 4 MiB together, unless \
-                 the request is executed in parts",
+        sterna: "answers `ERR the request is too long …` to a name of more than 2 MiB, to a pattern of more than 256 KiB that is \
+                 subscribed to, and to names of more than 4 MiB together, unless the request is executed in parts",
         reason: "A name is hashed and copied while everybody waits; a value isn't.",
     },
     Difference {
@@ -214,8 +214,9 @@ pub const DIFFERENCES: &[Difference] = &[
     Difference {
         name: "pattern-steps",
         redis: "compares a pattern with a text for as long as it takes, which grows with the product of their lengths",
-        sterna: "finds no match after 256 steps for each byte of the text, or a million beside one for each: where what follows a \
-                 `*` is long and nearly matches again and again",
+        sterna: "finds no match after 256 steps for each byte of the text (or 1 024, if these are more), or a million beside one \
+                 for each: where what follows a `*` is long and nearly matches again and again, or a class `[…]` is longer than all \
+                 bytes there are",
         reason: "A pattern of a megabyte would stop everybody for seconds.",
     },
     Difference {

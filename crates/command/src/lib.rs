@@ -282,6 +282,8 @@ pub const SERVER_REQUEST_BYTES_MAX: usize = 2 << 20;
 /// Most bytes of a name (a key, a channel, a pattern), and of all names of one request that isn't executed in parts: they are hashed
 /// and copied at once, which takes some 1.5 ms a megabyte.
 pub const NAME_BYTES_MAX: usize = SERVER_REQUEST_BYTES_MAX;
+/// Most bytes of a pattern that is subscribed to: it becomes a node for each twenty, which takes some 10 ms a megabyte.
+pub const PATTERN_BYTES_MAX: usize = 256 << 10;
 /// See [`NAME_BYTES_MAX`].
 pub const NAMES_BYTES_MAX: usize = 2 * NAME_BYTES_MAX;
 

@@ -56,6 +56,7 @@ mod zset;
 
 pub use geo::GeoError;
 pub use hash::HashError;
+pub use scan::SCAN_BYTES;
 pub use sets::SetError;
 pub use stream::{Retention, StreamError, remember};
 pub use zset::ZsetError;

@@ -174,7 +174,7 @@ impl Partition {
         database.table.draw(random, draws, |record| {
             if left > 0 && policy.admits(record) {
                 left -= 1;
-                visit(hash.of(record.key()), record);
+                visit(record.hash(&hash), record);
             }
         });
         if policy.only_volatile && left > 0 {

@@ -27,10 +27,35 @@ pub fn slot_of(key: &[u8]) -> u16 {
     crc16(tag.unwrap_or(key)) % SLOTS
 }
 
-/// CRC-16/XMODEM.
+/// CRC-16/XMODEM, eight bytes at a time: a key may have 2 MiB, and byte by byte that takes 4 ms.
+///
+/// Source: Kounavis, Berry, "A Systematic Approach to Building High Performance Software-Based CRC Generators", 2005.
 fn crc16(bytes: &[u8]) -> u16 {
-    bytes.iter().fold(0, |crc, byte| (crc << 8) ^ CRC16[usize::from((crc >> 8) as u8 ^ byte)])
+    let (eights, rest) = bytes.as_chunks::<8>();
+    let crc = eights.iter().fold(0, |crc: u16, eight| {
+        let [high, low] = crc.to_be_bytes();
+        let first =
+            [eight[0] ^ high, eight[1] ^ low, eight[2], eight[3], eight[4], eight[5], eight[6], eight[7]];
+        (0..8).fold(0, |sum, at| sum ^ CRC16_BEHIND[7 - at][usize::from(first[at])])
+    });
+    rest.iter().fold(crc, |crc, byte| (crc << 8) ^ CRC16[usize::from((crc >> 8) as u8 ^ byte)])
 }
+
+/// What a byte adds where so many follow it.
+static CRC16_BEHIND: [[u16; 256]; 8] = {
+    let mut tables = [CRC16; 8];
+    let mut behind = 1;
+    while behind < 8 {
+        let mut byte = 0;
+        while byte < 256 {
+            let crc = tables[behind - 1][byte];
+            tables[behind][byte] = (crc << 8) ^ CRC16[(crc >> 8) as usize];
+            byte += 1;
+        }
+        behind += 1;
+    }
+    tables
+};
 
 const CRC16: [u16; 256] = {
     let mut table = [0; 256];
@@ -105,6 +130,14 @@ mod tests {
             (b"{user1000}.followers", 3443),
         ] {
             assert_eq!(slot_of(key), slot, "{}", String::from_utf8_lossy(key));
+        }
+        // However long it is.
+        let text: Vec<u8> = (0..100u32).map(|at| (at * 37) as u8).collect();
+        for len in 0..text.len() {
+            let by_byte = text[..len]
+                .iter()
+                .fold(0, |crc: u16, byte| (crc << 8) ^ CRC16[usize::from((crc >> 8) as u8 ^ byte)]);
+            assert_eq!(crc16(&text[..len]), by_byte);
         }
         assert_eq!(slot_of(b"foo{}{bar}"), crc16(b"foo{}{bar}") % SLOTS);
         assert_eq!(slot_of(b"foo{{bar}}zap"), crc16(b"{bar") % SLOTS);

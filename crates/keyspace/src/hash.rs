@@ -61,6 +61,8 @@ impl KeyHash {
     /// The hash of `key`.
     #[inline]
     pub fn of(&self, key: &[u8]) -> u64 {
+        #[cfg(test)]
+        HASHED_BYTES.set(HASHED_BYTES.get() + key.len());
         let mut hasher = self.state.build_hasher();
         hasher.write(key);
         let hash = hasher.finish();
@@ -99,6 +101,17 @@ impl KeyHash {
     pub(crate) fn bucket(hash: u64, buckets: usize) -> usize {
         ((hash as usize & ((1 << BUCKET_BITS) - 1)) * buckets) >> BUCKET_BITS
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    static HASHED_BYTES: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+/// How many bytes this thread has hashed.
+#[cfg(test)]
+pub(crate) fn hashed_bytes() -> usize {
+    HASHED_BYTES.get()
 }
 
 /// Where in its table a key, or an element, of this hash stands; below [`POSITIONS`].

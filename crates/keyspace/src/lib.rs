@@ -66,6 +66,7 @@ mod shared;
 mod slot;
 mod space;
 pub mod stream;
+mod stride;
 mod string;
 mod subkeys;
 mod table;
@@ -81,7 +82,9 @@ pub use apart::Apart;
 pub use bytes::Bytes;
 pub use changes::{Changes, Events, KeyEvent, PlacedStream, Wants};
 pub use collection::Limits;
-pub use command::{COMMANDS, GeoError, HashError, Retention, SetError, StreamError, ZsetError, remember};
+pub use command::{
+    COMMANDS, GeoError, HashError, Retention, SCAN_BYTES, SetError, StreamError, ZsetError, remember,
+};
 pub use context::{Ctx, Outcome, Run};
 pub use effect::{
     Effect, Effects, LIBRARIES, Unreadable, What, flush_all, read_state, resume, standing, suspend,
@@ -103,6 +106,7 @@ pub use record::{NewValue, Record};
 pub use serving::{Unserved, WhoIsServed, leave_ready, recheck, serve_ready};
 pub use slot::Slot;
 pub use space::{Locked, Space};
+pub use stride::Stride;
 pub use string::{Long, Text};
 pub use subkeys::Subkeys;
 pub use table::LookUp;

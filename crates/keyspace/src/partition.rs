@@ -29,6 +29,7 @@ use crate::hash::KeyHash;
 use crate::record::Record;
 use crate::slot::Slot;
 use crate::stream::{BlockLimits, IdempotenceConfig};
+use crate::stride::Stride;
 use crate::table::{LookUp, Place, Table};
 use crate::usage;
 use crate::value::{NEVER, STRING_BYTES_MAX, ValueRef};
@@ -37,6 +38,9 @@ use crate::watch::{Watch, Watched};
 
 /// Most databases: an effect names one in a byte, and 255 means all.
 pub const DATABASES_MAX: usize = 255;
+
+/// Bytes that are removed in the time of a short key: its name is copied some times.
+const BYTES_PER_DUE: usize = 2048;
 
 /// Part of the keyspace behind one lock.
 #[derive(Debug)]
@@ -301,16 +305,23 @@ impl Partition {
         self.hash.of(&self.drawn.to_le_bytes())
     }
 
-    /// Passes records in order of position to `visit`, at least `count` of them from position `from` on; returns where
-    /// to go on, `None` at the end. Below every position returned earlier there is nothing left to visit.
+    /// Shows records in order of position to `visit`, from position `from` on until the stride is over; returns where to go on, `None` at the
+    /// end. Below every position returned earlier there is nothing left to visit.
     pub fn scan<'a>(
         &'a self,
         db: usize,
         from: u64,
-        count: usize,
-        visit: impl FnMut(Record<'a>),
+        stride: &mut Stride<'_>,
+        visit: impl FnMut(&mut Stride<'_>, Record<'a>),
     ) -> Option<u64> {
-        self.database(db)?.table.scan(from, count, visit)
+        self.database(db)?.table.scan(from, stride, visit)
+    }
+
+    /// The names of a database and a bound on their bytes. Cost: O(records / 300).
+    pub fn names(&self, db: usize) -> (usize, usize) {
+        self.database(db).map_or((0, 0), |database| {
+            (database.table.len(), database.table.allocated_bytes() + database.heap_bytes)
+        })
     }
 
     /// How many keys are waited for, and for how many of them by who is told, too, when the key goes.
@@ -367,7 +378,7 @@ impl Partition {
     }
 
     /// Removes keys, fields of hashes and entries of streams that are due, at most about `most`, the earliest first in each database;
-    /// keys that have been due for less than 128 ms may stay (`expiry.rs`). Returns how many.
+    /// keys that have been due for less than 128 ms may stay (`expiry.rs`). Returns how many, of which a long one counts as many short ones.
     ///
     /// Cost: O(removed × log n).
     pub fn expire_due(&mut self, now_ms: u64, most: usize, log: &mut Changes) -> usize {
@@ -388,14 +399,16 @@ impl Partition {
                     continue;
                 };
                 let key = Vec::from(database.table.at(place).key());
+                let before = database.heap_bytes;
                 let mut slot = self.slot(db, hash, &key, now_ms, log);
                 // The key may be due itself, for a moment: then that was its end.
                 let expired = if slot.is_empty() { 1 } else { slot.expire_parts(most - removed) };
+                let after = self.database(db).map_or(0, |database| database.heap_bytes);
                 if expired == 0 {
                     debug_assert!(false, "what is due goes");
                     break;
                 }
-                removed += expired;
+                removed += expired + before.saturating_sub(after) / BYTES_PER_DUE;
             }
         }
         removed
@@ -418,7 +431,7 @@ impl Partition {
                 let key: Vec<u8> = database.table.at(place).key().into();
                 // Finding a key that is due removes it.
                 self.slot(db, hash, &key, now_ms, log);
-                removed += 1;
+                removed += 1 + key.len() / BYTES_PER_DUE;
             }
         }
         removed

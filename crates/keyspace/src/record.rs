@@ -12,7 +12,7 @@
 //!         Packed  length, 1 or 2 bytes; so many bytes: a small collection, whose tag (`collection.rs`) is in the head; a hash's
 //!                 elements have no backlens here (`packed.rs`), which were a twelfth of one with short names and values
 //!         Kept    2 bytes: where in the segment's list of values it is
-//!         Named   as Kept, and the key is there as well; its length here is 0
+//!         Named   as Kept, and the key is there as well, with its hash; its length here is 0
 //! ```
 //!
 //! Small strings are here as a whole, so that a key costs its bytes and its value's, 7 more, and a place of 4 in its segment's
@@ -28,6 +28,7 @@ use std::ops::Range;
 use crate::collection::{self, Elements};
 use crate::effect;
 use crate::fields::Hash;
+use crate::hash::KeyHash;
 use crate::packed::PackedRef;
 use crate::value::{NEVER, Value, ValueRef};
 
@@ -69,7 +70,15 @@ pub(crate) enum Kept {
     Free,
     Value(Value),
     /// With a key that is too long for a record.
-    Named(Box<(Box<[u8]>, Value)>),
+    Named(Box<Named>),
+}
+
+/// A value with its key. A key may have 2 MiB: it is hashed when it comes, and neither when its segment grows nor in a walk.
+#[derive(Debug)]
+pub(crate) struct Named {
+    hash: u64,
+    key: Box<[u8]>,
+    value: Value,
 }
 
 const _: () = assert!(size_of::<Kept>() == size_of::<Value>(), "what is free costs no word of its own");
@@ -79,7 +88,7 @@ impl Kept {
     fn value(&self) -> &Value {
         match self {
             Kept::Value(value) => value,
-            Kept::Named(named) => &named.1,
+            Kept::Named(named) => &named.value,
             Kept::Free => unreachable!("a record names a value that is kept"),
         }
     }
@@ -88,14 +97,14 @@ impl Kept {
         match self {
             Kept::Free => None,
             Kept::Value(value) => Some(value),
-            Kept::Named(named) => Some(named.1),
+            Kept::Named(named) => Some(named.value),
         }
     }
 
     pub(crate) fn value_mut(&mut self) -> &mut Value {
         match self {
             Kept::Value(value) => value,
-            Kept::Named(named) => &mut named.1,
+            Kept::Named(named) => &mut named.value,
             Kept::Free => unreachable!("a record names a value that is kept"),
         }
     }
@@ -227,9 +236,20 @@ impl<'a> Record<'a> {
         if self.kind() == NAMED
             && let Some(Kept::Named(named)) = self.kept()
         {
-            return &named.0;
+            return &named.key;
         }
         &self.bytes[self.key_at()..self.value_at()]
+    }
+
+    /// The hash of its name; `of` is what its keyspace hashes with. Cost: O(1).
+    #[inline]
+    pub(crate) fn hash(self, of: &KeyHash) -> u64 {
+        if self.kind() == NAMED
+            && let Some(Kept::Named(named)) = self.kept()
+        {
+            return named.hash;
+        }
+        of.of(self.key())
     }
 
     /// Its value.
@@ -285,9 +305,7 @@ impl<'a> Record<'a> {
     pub(crate) fn heap_bytes(self) -> usize {
         match self.kept() {
             None => 0,
-            Some(Kept::Named(named)) => {
-                size_of::<(Box<[u8]>, Value)>() + named.0.len() + named.1.heap_bytes()
-            }
+            Some(Kept::Named(named)) => size_of::<Named>() + named.key.len() + named.value.heap_bytes(),
             Some(kept) => kept.value().heap_bytes(),
         }
     }
@@ -443,10 +461,17 @@ impl<'a> Draft<'a> {
         Draft { kind: KEPT, key, usage, expiry_ms, value: DraftValue::Keep(Kept::Value(value)) }
     }
 
-    pub(crate) fn new(key: &'a [u8], value: NewValue<'a>, expiry_ms: u64, usage: u32) -> Draft<'a> {
+    /// `hash` is the key's.
+    pub(crate) fn new(
+        hash: u64,
+        key: &'a [u8],
+        value: NewValue<'a>,
+        expiry_ms: u64,
+        usage: u32,
+    ) -> Draft<'a> {
         let (kind, key, value) = match value {
             value if key.len() > KEY_MAX => {
-                let named = Box::new((key.into(), value.into_value()));
+                let named = Box::new(Named { hash, key: key.into(), value: value.into_value() });
                 (NAMED, &[][..], DraftValue::Keep(Kept::Named(named)))
             }
             NewValue::Int(number) | NewValue::Value(Value::Int(number)) => {

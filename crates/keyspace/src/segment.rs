@@ -328,7 +328,7 @@ impl Segment {
     fn rebuild_index(&mut self, of: &KeyHash) {
         let mut index = Index::with_capacity(self.len() * 3 / 2 + 1);
         for at in self.index.offsets() {
-            index.insert(of.of(self.record_at(at).key()), at);
+            index.insert(self.record_at(at).hash(of), at);
         }
         self.index = index;
     }
@@ -343,7 +343,7 @@ impl Segment {
             .offsets()
             .map(|at| {
                 let record = old.record_at(at);
-                let hash = of.of(record.key());
+                let hash = record.hash(of);
                 sizes[usize::from(goes(hash))].add(record);
                 (hash, at)
             })
@@ -365,7 +365,7 @@ impl Segment {
         let mut joined = Segment::with_capacity(self.depth - 1, size);
         for mut part in [std::mem::take(self), other] {
             for at in part.index.offsets() {
-                let hash = of.of(part.record_at(at).key());
+                let hash = part.record_at(at).hash(of);
                 joined.adopt(hash, &part.bytes[usize::from(at)..], &mut part.kept);
             }
         }
@@ -395,6 +395,7 @@ impl Segment {
         assert!((0..self.kept.len()).eq(kept.into_iter().map(usize::from)));
         for at in self.index.offsets() {
             let key = self.record_at(at).key();
+            assert_eq!(self.record_at(at).hash(of), of.of(key));
             assert_eq!(self.find(of.of(key), |record| record.has_key(key)).map(|spot| spot.at), Some(at));
         }
     }

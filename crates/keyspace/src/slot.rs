@@ -264,7 +264,7 @@ impl<'a> Slot<'a> {
         let is_retyped = record.value().type_name() != value.as_ref().type_name();
         let usage = written(self.settings, self.now_ms, || Some(record.usage()));
         let (old_bytes, old_soonest) = (record.heap_bytes(), record.value().soonest_ms());
-        let draft = Draft::new(self.key, value, expiry_ms, usage);
+        let draft = Draft::new(self.hash, self.key, value, expiry_ms, usage);
         let (place, old) = self.database.table.replace(self.hash, place, draft);
         self.place = Some(place);
         self.log.discard(old.and_then(Garbage::of_value));
@@ -428,7 +428,7 @@ impl<'a> Slot<'a> {
     /// Adds a record where there is none, and keeps the books but for the key's expiry.
     fn insert(&mut self, value: NewValue<'_>, expiry_ms: u64) {
         let usage = written(self.settings, self.now_ms, || None);
-        let draft = Draft::new(self.key, value, expiry_ms, usage);
+        let draft = Draft::new(self.hash, self.key, value, expiry_ms, usage);
         let place = self.database.table.insert(self.hash, draft);
         self.place = Some(place);
         let record = self.database.table.at(place);

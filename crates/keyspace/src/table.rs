@@ -39,6 +39,7 @@ use crate::hash::{KeyHash, POSITION_BITS, POSITIONS, position};
 use crate::index::Spot;
 use crate::record::{Draft, EXPIRY_BYTES, Kept, NewValue, Record};
 use crate::segment::{SEGMENT_BYTES_MAX, Segment};
+use crate::stride::Stride;
 use crate::value::{NEVER, Value};
 
 /// Below this a segment looks whether it can join its neighbour. Far below half of a full one, so that splits and joins don't
@@ -175,7 +176,7 @@ impl Table {
 
     /// The first record whose key has this hash and for which `wanted` holds.
     pub(crate) fn find_where(&self, hash: u64, wanted: impl Fn(Record<'_>) -> bool) -> Option<Place> {
-        self.search(hash, |record| wanted(record) && self.hash.of(record.key()) == hash)
+        self.search(hash, |record| wanted(record) && record.hash(&self.hash) == hash)
     }
 
     /// The first record for which `wanted` holds of those that may have this hash: the index compares a few bits of it.
@@ -308,36 +309,31 @@ impl Table {
         self.segments.iter().flat_map(Segment::records)
     }
 
-    /// Walks the records in order of position from `from` on and passes at least `count` of them to `visit`, if there
-    /// are as many. Returns where to go on, or `None` at the end.
+    /// Walks the records in order of position from `from` on and shows them to `visit` until the stride is over. Returns where to go
+    /// on, or `None` at the end.
     ///
-    /// Cost: O(`count` + records of a segment).
+    /// Cost: O(the stride + records of a segment).
     pub(crate) fn scan<'a>(
         &'a self,
         from: u64,
-        count: usize,
-        mut visit: impl FnMut(Record<'a>),
+        stride: &mut Stride<'_>,
+        mut visit: impl FnMut(&mut Stride<'_>, Record<'a>),
     ) -> Option<u64> {
-        let (mut from, mut left) = (from, count);
+        let mut from = from;
         let mut found = Vec::new();
         while from < POSITIONS {
             let (segment, end) = self.segment_over(from);
             found.clear();
             found.extend(segment.records().filter_map(|record| {
-                let at = position(self.hash.of(record.key()));
+                let at = position(record.hash(&self.hash));
                 (at >= from).then_some((at, record))
             }));
-            if found.len() > left {
-                found.sort_unstable_by_key(|&(at, _)| at);
-                // Records that share the last position go along: a cursor can't point between them.
-                let last = found[left.saturating_sub(1)].0;
-                found.iter().take_while(|&&(at, _)| at <= last).for_each(|&(_, record)| visit(record));
-                return Some(last + 1);
+            let bytes = found.iter().map(|(_, record)| record.key().len()).sum();
+            if let Some(next) = stride.show(&mut found, bytes, |record| record.key().len(), &mut visit) {
+                return Some(next);
             }
-            found.iter().for_each(|&(_, record)| visit(record));
-            left -= found.len();
             from = end;
-            if left == 0 && end < POSITIONS {
+            if stride.is_over() && end < POSITIONS {
                 return Some(end);
             }
         }
@@ -507,7 +503,7 @@ impl Table {
             assert!(self.directory[entries.clone()].iter().all(|&other| other == index));
             segment.check(&self.hash);
             for record in segment.records() {
-                assert!(entries.contains(&self.entry_of(position(self.hash.of(record.key())))));
+                assert!(entries.contains(&self.entry_of(position(record.hash(&self.hash)))));
             }
             live += 1;
             deepest += usize::from(segment.depth == self.depth);

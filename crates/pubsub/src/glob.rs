@@ -16,8 +16,9 @@
 //!   its ends are lowered, so that `[Z-a]` matches nothing.
 //! - A pattern with more than [`INNER_STARS_MAX`] stars that something follows matches nothing.
 //!
-//! - A pattern that takes more than [`STEPS_PER_BYTE`] steps for each byte of the text matches nothing, or in a long text more than
-//!   [`STEPS_MAX`] beside one for each byte: what follows a star would have to be long, and nearly match at every place.
+//! - A pattern that takes more than [`STEPS_PER_BYTE`] steps for each byte of the text matches nothing (and more than [`STEPS_MIN`]),
+//!   or in a long text more than [`STEPS_MAX`] beside one for each byte: what follows a star would have to be long, and nearly match at
+//!   every place; or a class would have to be longer than all bytes there are.
 //!
 //! Cost: O(pattern + text). When what follows a star fails, only the last star can usefully move on (an earlier one
 //! moving would leave the later ones less to match), so there is one place to go back to instead of a tree of them.
@@ -31,28 +32,52 @@ pub const INNER_STARS_MAX: usize = 1000;
 /// much shorter, and without a bound a pattern of a megabyte would take a second for a text of a thousand bytes.
 pub const STEPS_PER_BYTE: usize = 256;
 
+/// Steps that a pattern may take for the shortest text: more than the longest class that says nothing twice.
+pub const STEPS_MIN: usize = 1024;
+
 /// Steps beside one for each byte of a text: some 3 ms.
 pub const STEPS_MAX: usize = 1 << 20;
 
-/// A pattern of so many bytes is short.
-const SHORT_BYTES: usize = 64;
+/// Bytes that are searched for one in the time of a step.
+const SEARCHED_PER_STEP: usize = 16;
 
 /// Whether `pattern` matches the whole of `text`.
 pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
-    run::<false>(pattern, text)
+    run::<false>(pattern, text, &mut 0)
 }
 
-/// How many texts may be matched with `pattern` where it would be `count` with a short one, so that it takes about as long.
-pub fn as_many(count: usize, pattern: &[u8]) -> usize {
-    (count / (1 + pattern.len() / SHORT_BYTES)).max(1)
+/// The same, and how many steps it took: some 3 ns each.
+pub fn match_counted(pattern: &[u8], text: &[u8]) -> (bool, usize) {
+    let mut steps = 0;
+    let is_match = run::<false>(pattern, text, &mut steps);
+    (is_match, 1 + steps + text.len() / SEARCHED_PER_STEP)
+}
+
+/// The most steps that [`match_counted`] takes for so many texts of so many bytes together.
+pub fn steps_max(pattern: &[u8], texts: usize, bytes: usize) -> usize {
+    let inner = &pattern[..pattern.len() - usize::from(pattern.ends_with(b"*"))];
+    // Without a star that something follows, each byte of the pattern is looked at once.
+    let per_byte = if inner.contains(&b'*') { pattern.len().min(STEPS_PER_BYTE) } else { 0 };
+    let once = texts.saturating_mul(1 + pattern.len());
+    once.saturating_add(bytes.saturating_mul(per_byte)).saturating_add(bytes / SEARCHED_PER_STEP)
 }
 
 /// As [`matches()`], with ASCII letters equal to their other case.
 pub fn matches_ignore_case(pattern: &[u8], text: &[u8]) -> bool {
-    run::<true>(pattern, text)
+    run::<true>(pattern, text, &mut 0)
 }
 
-fn run<const IGNORE_CASE: bool>(pattern: &[u8], text: &[u8]) -> bool {
+/// Adds to `steps` how many it took.
+fn run<const IGNORE_CASE: bool>(pattern: &[u8], text: &[u8], steps: &mut usize) -> bool {
+    let steps_max = STEPS_PER_BYTE.saturating_mul(text.len()).min(text.len().saturating_add(STEPS_MAX));
+    let most = steps_max.saturating_add(STEPS_MIN);
+    let mut left = most;
+    let is_match = try_all::<IGNORE_CASE>(pattern, text, &mut left);
+    *steps += most - left;
+    is_match
+}
+
+fn try_all<const IGNORE_CASE: bool>(pattern: &[u8], text: &[u8], steps_left: &mut usize) -> bool {
     if text.is_empty() {
         return pattern.is_empty();
     }
@@ -60,10 +85,10 @@ fn run<const IGNORE_CASE: bool>(pattern: &[u8], text: &[u8]) -> bool {
     // Where to go on when a match fails: behind the last star, further into the text than before.
     let mut retry: Option<(&[u8], &[u8])> = None;
     let mut inner_stars = 0;
-    let steps_max = STEPS_PER_BYTE.saturating_mul(text.len()).min(text.len().saturating_add(STEPS_MAX));
-    let mut steps_left = steps_max.saturating_add(pattern.len());
     loop {
-        match token(pattern) {
+        // A class of a megabyte is not looked at as a whole, only to be found too long.
+        let near = &pattern[..pattern.len().min(steps_left.saturating_add(1))];
+        match token(near).map(|(token, rest)| (token, &pattern[near.len() - rest.len()..])) {
             Some((Token::Star, rest)) => {
                 pattern = skip_stars(rest);
                 if pattern.is_empty() {
@@ -79,8 +104,11 @@ fn run<const IGNORE_CASE: bool>(pattern: &[u8], text: &[u8]) -> bool {
                 continue;
             }
             Some((one, rest)) => {
-                let Some(left) = steps_left.checked_sub(pattern.len() - rest.len()) else { return false };
-                steps_left = left;
+                let Some(left) = steps_left.checked_sub(pattern.len() - rest.len()) else {
+                    *steps_left = 0;
+                    return false;
+                };
+                *steps_left = left;
                 if let [byte, text_rest @ ..] = text
                     && one.admits::<IGNORE_CASE>(*byte)
                 {
@@ -312,6 +340,9 @@ mod tests {
         fn it_matches_what_the_plain_rules_match(pattern in pattern(), text in text()) {
             prop_assert_eq!(matches(&pattern, &text), plainly_matches(&pattern, &text, false));
             prop_assert_eq!(matches_ignore_case(&pattern, &text), plainly_matches(&pattern, &text, true));
+            let (is_match, steps) = match_counted(&pattern, &text);
+            prop_assert_eq!(is_match, matches(&pattern, &text));
+            prop_assert!(steps <= steps_max(&pattern, 1, text.len()), "{} steps", steps);
         }
     }
 

@@ -99,6 +99,11 @@ impl Subscriptions {
         self.names(kind).map_or(0, Names::len)
     }
 
+    /// Bytes of the names of a kind.
+    pub fn name_bytes(&self, kind: Kind) -> usize {
+        self.0.as_ref().map_or(0, |sets| sets.name_bytes[kind as usize])
+    }
+
     /// Whether there are none of any kind.
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
@@ -178,7 +183,65 @@ enum Names {
     One(Arc<[u8]>),
     Few(Vec<Arc<[u8]>>),
     /// By the name's hash.
-    Many(Box<StripedTable<Arc<[u8]>>>),
+    Many(Box<Many>),
+}
+
+/// Names from this length on keep their hash: when a table grows, all in it would be hashed again.
+const LONG_MIN: usize = 256;
+
+/// Many names: most are short, and take 16 bytes each.
+#[derive(Debug, Default)]
+struct Many {
+    short: StripedTable<Arc<[u8]>>,
+    long: StripedTable<(u64, Arc<[u8]>)>,
+}
+
+impl Many {
+    fn len(&self) -> usize {
+        self.short.len() + self.long.len()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Arc<[u8]>> {
+        self.short.iter().chain(self.long.iter().map(|(_, name)| name))
+    }
+
+    fn into_names(self) -> impl Iterator<Item = Arc<[u8]>> {
+        self.short.into_items().chain(self.long.into_items().map(|(_, name)| name))
+    }
+
+    fn contains(&self, name: &[u8]) -> bool {
+        let hash = hash(name);
+        match name.len() < LONG_MIN {
+            true => self.short.find(hash, |other| **other == *name).is_some(),
+            false => self.long.find(hash, |(_, other)| **other == *name).is_some(),
+        }
+    }
+
+    fn insert(&mut self, name: Arc<[u8]>) {
+        let hashed = hash(&name);
+        match name.len() < LONG_MIN {
+            true => self.short.insert_unique(hashed, name, |other| hash(other)),
+            false => self.long.insert_unique(hashed, (hashed, name), |(hash, _)| *hash),
+        }
+    }
+
+    fn remove(&mut self, name: &[u8]) -> Option<Arc<[u8]>> {
+        let hashed = hash(name);
+        if name.len() < LONG_MIN {
+            return self.short.remove(hashed, |other| **other == *name, |other| hash(other));
+        }
+        let removed = self.long.remove(hashed, |(_, other)| **other == *name, |(hash, _)| *hash);
+        removed.map(|(_, name)| name)
+    }
+
+    fn pop(&mut self) -> Option<Arc<[u8]>> {
+        let short = self.short.pop(|other| hash(other));
+        short.or_else(|| self.long.pop(|(hash, _)| *hash).map(|(_, name)| name))
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.short.heap_bytes() + self.long.heap_bytes()
+    }
 }
 
 impl Names {
@@ -203,7 +266,7 @@ impl Names {
             Names::None => (Vec::new(), None),
             Names::One(name) => (vec![name], None),
             Names::Few(names) => (names, None),
-            Names::Many(names) => (Vec::new(), Some(names.into_items())),
+            Names::Many(names) => (Vec::new(), Some(names.into_names())),
         };
         few.into_iter().chain(many.into_iter().flatten())
     }
@@ -217,7 +280,7 @@ impl Names {
 
     fn contains(&self, name: &[u8]) -> bool {
         match self {
-            Names::Many(names) => names.find(hash(name), |other| **other == *name).is_some(),
+            Names::Many(names) => names.contains(name),
             _ => self.few().iter().any(|other| **other == *name),
         }
     }
@@ -231,15 +294,11 @@ impl Names {
             Names::One(first) => *self = Names::Few(vec![Arc::clone(first), name]),
             Names::Few(names) if names.len() < FEW_MAX => names.push(name),
             Names::Few(names) => {
-                let mut table = StripedTable::default();
-                for name in names.drain(..).chain([name]) {
-                    table.insert_unique(hash(&name), name, |other| hash(other));
-                }
-                *self = Names::Many(Box::new(table));
+                let mut many = Many::default();
+                names.drain(..).chain([name]).for_each(|name| many.insert(name));
+                *self = Names::Many(Box::new(many));
             }
-            Names::Many(names) => {
-                names.insert_unique(hash(&name), name, |other| hash(other));
-            }
+            Names::Many(names) => names.insert(name),
         }
         true
     }
@@ -261,7 +320,7 @@ impl Names {
                 Some(removed)
             }
             Names::Many(names) => {
-                let removed = names.remove(hash(name), |other| **other == *name, |other| hash(other))?;
+                let removed = names.remove(name)?;
                 self.leave_table();
                 Some(removed)
             }
@@ -271,7 +330,7 @@ impl Names {
     /// Takes any name out.
     fn pop(&mut self) -> Option<Arc<[u8]>> {
         if let Names::Many(names) = self {
-            let popped = names.pop(|other| hash(other));
+            let popped = names.pop();
             self.leave_table();
             return popped;
         }
@@ -284,7 +343,7 @@ impl Names {
         if let Names::Many(names) = self
             && names.len() <= FEW_AGAIN
         {
-            *self = Names::Few(std::mem::take(&mut **names).into_items().collect());
+            *self = Names::Few(std::mem::take(&mut **names).into_names().collect());
         }
     }
 
@@ -345,7 +404,11 @@ mod tests {
     #[test]
     fn a_hundred_thousand_channels_come_and_go_and_leave_nothing() {
         let mut held = Subscriptions::new();
-        let name = |n: u32| Arc::<[u8]>::from(n.to_string().as_bytes());
+        // Every hundredth is a long one.
+        let name = |n: u32| {
+            let width = if n.is_multiple_of(100) { 300 } else { 0 };
+            Arc::<[u8]>::from(format!("{n:0width$}").as_bytes())
+        };
         for n in 0..100_000 {
             assert!(held.insert(Kind::Channel, name(n)));
         }

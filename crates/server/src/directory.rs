@@ -38,6 +38,8 @@ pub(crate) const STRIPES: usize = 4096;
 pub(crate) struct ChannelDirectory {
     stripes: Box<[Stripe]>,
     channels: AtomicUsize,
+    /// Bytes of their names.
+    name_bytes: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -59,6 +61,7 @@ impl Default for ChannelDirectory {
         ChannelDirectory {
             stripes: (0..STRIPES).map(|_| Stripe::default()).collect(),
             channels: AtomicUsize::new(0),
+            name_bytes: AtomicUsize::new(0),
         }
     }
 }
@@ -76,6 +79,7 @@ impl ChannelDirectory {
         let entries = &mut *entries;
         let counts = entries.channels.entry_ref(channel).or_insert_with(|| {
             self.channels.fetch_add(1, Ordering::Relaxed);
+            self.name_bytes.fetch_add(channel.len(), Ordering::Relaxed);
             InterestCounts::default()
         });
         counts.add(shard);
@@ -104,6 +108,7 @@ impl ChannelDirectory {
         if counts.total() == 0 {
             entries.channels.remove(channel);
             self.channels.fetch_sub(1, Ordering::Relaxed);
+            self.name_bytes.fetch_sub(channel.len(), Ordering::Relaxed);
             if entries.channels.is_empty() {
                 *entries = Entries::default();
             }
@@ -137,6 +142,11 @@ impl ChannelDirectory {
     /// Channels with a subscriber.
     pub(crate) fn len(&self) -> usize {
         self.channels.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of their names.
+    pub(crate) fn name_bytes(&self) -> usize {
+        self.name_bytes.load(Ordering::Relaxed)
     }
 
     /// The same with how many subscribers each has, over all shards.

@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use std::ops::Range;
 use std::sync::Arc;
 
-use sterna_keyspace::{Error, SLOTS, slot_of};
+use sterna_keyspace::{Error, SLOTS, Stride, slot_of};
 use sterna_protocol::Reply;
 
 use crate::partitions::Partitions;
@@ -47,16 +47,16 @@ impl SlotWalk {
         matches!(self.asked, Asked::Names { .. })
     }
 
-    /// Goes past about `count` keys, and adds names that were asked for; true at the end. Error: somebody has them to himself.
+    /// Goes past some keys, and adds names that were asked for; true at the end. Error: somebody has them to himself.
     pub(crate) fn step(
         &mut self,
         partitions: &Partitions,
         now_ms: u64,
-        count: usize,
+        stride: &mut Stride<'_>,
         names: &mut Vec<Arc<[u8]>>,
     ) -> Result<bool, Error> {
         let SlotWalk { asked, counts, named, .. } = self;
-        let next = partitions.visit(self.partition, self.db, self.from, count, |record| {
+        let next = partitions.visit(self.partition, self.db, self.from, stride, |_, record| {
             if record.is_expired(now_ms) {
                 return;
             }

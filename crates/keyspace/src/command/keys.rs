@@ -1,10 +1,9 @@
 //! KEYS, RANDOMKEY and DBSIZE: the keyspace as a whole.
 
-use sterna_pubsub::glob;
-
 use super::*;
 use crate::bytes::Bytes;
 use crate::long::{HeldSteps, LONG_MIN};
+use crate::stride::Stride;
 
 pub(super) const KEYS: Command<Run> = row(
     Spec {
@@ -60,21 +59,34 @@ pub(super) const DBSIZE: Command<Run> = row(
 
 fn keys(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
     let pattern = &args[1];
-    if ctx.caller.may_yield && !ctx.caller.may_block && size(ctx) > LONG_MIN {
+    if ctx.caller.may_yield && !ctx.caller.may_block && is_long(ctx, pattern) {
         return Ok(Outcome::Held(Box::new(Walking { pattern: pattern.into(), ..Walking::default() })));
     }
-    // The empty name matches no pattern but the empty one, and yet `*` means every key.
-    let every = pattern == b"*";
+    let mut stride = Stride::of_keys(usize::MAX, usize::MAX, Some(pattern));
     let live = ctx.space.partitions().flat_map(|part| part.records(ctx.db));
     let live = live.filter(|record| !record.is_expired(ctx.now_ms)).map(|record| record.key());
-    let names: Vec<&[u8]> = live.filter(|key| every || glob::matches(pattern, key)).collect();
+    let names: Vec<&[u8]> = live.filter(|key| stride.wants(key)).collect();
     reply.array(names.len());
     names.iter().for_each(|name| reply.bulk(name));
     Ok(Outcome::Replied)
 }
 
-/// Keys that are looked at, or answered, in one step: some 0.1 ms.
+/// Whether it may take long to walk past all keys.
+fn is_long(ctx: &Ctx<'_>, pattern: &[u8]) -> bool {
+    let (mut keys, mut bytes) = (0, 0);
+    for part in ctx.space.partitions() {
+        let names = part.names(ctx.db);
+        (keys, bytes) = (keys + names.0, bytes + names.1);
+    }
+    !Stride::of_keys(LONG_MIN, LONG_BYTES, Some(pattern)).has_room(keys, bytes)
+}
+
+/// Bytes that take as long as [`LONG_MIN`] keys.
+const LONG_BYTES: usize = 2 << 20;
+
+/// Keys that are looked at, or answered, in one step, and their bytes: some 0.1 ms.
 const STEP_KEYS: usize = 1024;
+const STEP_BYTES: usize = 256 << 10;
 
 /// A KEYS on its way.
 #[derive(Debug, Default)]
@@ -98,20 +110,26 @@ impl HeldSteps for Walking {
             }
             return Ok(true);
         };
-        let end = self.found.len().min(*answered + STEP_KEYS);
-        self.found[*answered..end].iter().for_each(|name| reply.bulk(name));
-        *answered = end;
-        Ok(end < self.found.len())
+        let mut stride = Stride::of_keys(STEP_KEYS, STEP_BYTES, None);
+        while !stride.is_over()
+            && let Some(name) = self.found.get(*answered)
+        {
+            stride.pass(name.len());
+            reply.bulk(name);
+            *answered += 1;
+        }
+        Ok(*answered < self.found.len())
     }
 }
 
 impl Walking {
     fn find_some(&mut self, ctx: &mut Ctx<'_>) {
-        let (now_ms, every) = (ctx.now_ms, *self.pattern == *b"*");
-        let count = glob::as_many(STEP_KEYS, &self.pattern);
-        let (pattern, found) = (&self.pattern, &mut self.found);
-        let next = ctx.space.partition(self.partition).scan(ctx.db, self.from, count, |record| {
-            if !record.is_expired(now_ms) && (every || glob::matches(pattern, record.key())) {
+        let now_ms = ctx.now_ms;
+        let mut stride = Stride::of_keys(STEP_KEYS, STEP_BYTES, Some(&self.pattern));
+        let found = &mut self.found;
+        let part = ctx.space.partition(self.partition);
+        let next = part.scan(ctx.db, self.from, &mut stride, |stride, record| {
+            if !record.is_expired(now_ms) && stride.wants(record.key()) {
                 found.push(record.key().into());
             }
         });

@@ -7,11 +7,10 @@
 //! Partitions are walked one after another, each in order of position (see `table.rs`). Redis promises that a key that
 //! is there during the whole walk is returned at least once; here it is exactly once.
 
-use sterna_pubsub::glob;
-
 use super::*;
 use crate::bytes::Bytes;
 use crate::hash::{PARTITIONS_MAX, POSITION_BITS, POSITIONS};
+use crate::stride::Stride;
 
 const _: () =
     assert!((PARTITIONS_MAX as u64) << POSITION_BITS <= 1 << 53, "a client may keep the cursor in a double");
@@ -38,6 +37,9 @@ pub(super) const SCAN: Command<Run> = row(
 /// Keys that one call looks at, whatever it asks for: COUNT is a wish, and nobody is to wait for a million of them.
 pub(super) const COUNT_MAX: usize = 10_000;
 
+/// Bytes of names, or of elements, after which a call ends, whatever it asks for: some milliseconds at most. See `stride.rs`.
+pub const SCAN_BYTES: usize = 2 << 20;
+
 #[derive(Debug)]
 struct Options<'a> {
     pattern: Option<&'a [u8]>,
@@ -51,10 +53,11 @@ fn scan(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outc
     let options = Options::parse(args)?;
     let mut names: Vec<&[u8]> = Vec::new();
     let mut due: Vec<Bytes> = Vec::new();
-    let next = walk(&ctx.space, ctx.db, cursor, options.count, |record| {
+    let mut stride = Stride::of_keys(options.count, SCAN_BYTES, options.pattern);
+    let next = walk(&ctx.space, ctx.db, cursor, &mut stride, |stride, record| {
         if record.is_expired(ctx.now_ms) {
             due.push(record.key().into());
-        } else if options.wants(record) {
+        } else if stride.wants(record.key()) && options.wants_type(record) {
             names.push(record.key());
         }
     });
@@ -69,26 +72,21 @@ fn scan(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outc
     Ok(Outcome::Replied)
 }
 
-/// Visits `count` records from the cursor on, or a few more; returns the next cursor.
+/// Visits records from the cursor on until the stride is over; returns the next cursor.
 fn walk<'a>(
     space: &'a Space<'_>,
     db: usize,
     cursor: u64,
-    count: usize,
-    mut visit: impl FnMut(Record<'a>),
+    stride: &mut Stride<'_>,
+    mut visit: impl FnMut(&mut Stride<'_>, Record<'a>),
 ) -> u64 {
     let (first, mut position) = (cursor >> POSITION_BITS, cursor % POSITIONS);
-    let mut left = count;
     // A cursor past the last partition was not given by us: nothing is behind it.
     for (index, part) in (0..).zip(space.partitions()).skip(usize::try_from(first).unwrap_or(usize::MAX)) {
-        if left == 0 {
+        if stride.is_over() {
             return index << POSITION_BITS;
         }
-        let next = part.scan(db, position, left, |record| {
-            left = left.saturating_sub(1);
-            visit(record);
-        });
-        if let Some(next) = next {
+        if let Some(next) = part.scan(db, position, stride, &mut visit) {
             return index << POSITION_BITS | next;
         }
         position = 0;
@@ -138,14 +136,10 @@ impl<'a> Options<'a> {
             }
             at += 2;
         }
-        options.pattern = options.pattern.filter(|&pattern| pattern != b"*");
-        options.count =
-            options.pattern.map_or(options.count, |pattern| glob::as_many(options.count, pattern));
         Ok(options)
     }
 
-    fn wants(&self, record: Record<'_>) -> bool {
-        self.pattern.is_none_or(|pattern| glob::matches(pattern, record.key()))
-            && self.type_name.is_none_or(|name| is(name, record.value().type_name()))
+    fn wants_type(&self, record: Record<'_>) -> bool {
+        self.type_name.is_none_or(|name| is(name, record.value().type_name()))
     }
 }

@@ -30,6 +30,12 @@ pub(crate) trait Keyed: Clone {
 
     /// Bytes on the heap, not counting itself.
     fn heap_bytes(&self) -> usize;
+
+    /// See [`Segment::bytes`].
+    #[inline]
+    fn walked_bytes(&self) -> Option<usize> {
+        Some(self.name().len())
+    }
 }
 
 /// Elements by name; see `compact/mod.rs`.
@@ -185,11 +191,11 @@ impl<T: Keyed> Segment for Dense<T> {
     }
 
     #[inline]
-    fn hash<'a>(item: &'a T) -> u64
+    fn bytes<'a>(item: &'a T) -> Option<usize>
     where
         T: 'a,
     {
-        T::hash_of(item.name())
+        item.walked_bytes()
     }
 
     #[inline]
@@ -204,6 +210,10 @@ impl<T: Keyed> Segment for Dense<T> {
 
     fn iter(&self) -> impl Iterator<Item = &T> {
         self.elements.iter()
+    }
+
+    fn hashed(&self) -> impl Iterator<Item = (u64, &T)> {
+        self.elements.iter().map(|element| (T::hash_of(element.name()), element))
     }
 
     fn pick(&self, random: u64) -> Option<&T> {
@@ -248,6 +258,7 @@ mod tests {
 
     use super::super::SEGMENT_MAX;
     use super::*;
+    use crate::stride::Stride;
 
     /// A name and what changes about it.
     #[derive(Debug, Clone, PartialEq)]
@@ -421,8 +432,10 @@ mod tests {
             let mut visits: HashMap<Vec<u8>, usize> = HashMap::new();
             let mut from = Some(0);
             while let Some(position) = from {
-                let count = random.usize(1..60);
-                from = table.scan(position, count, |pair| *visits.entry(pair.0.to_vec()).or_default() += 1);
+                let mut stride = Stride::new(random.usize(1..60), random.usize(1..1_000), None);
+                from = table.scan(position, &mut stride, |_, pair| {
+                    *visits.entry(pair.0.to_vec()).or_default() += 1;
+                });
                 // Growth in the first third of the rounds, shrinkage in the second, churn in the last; growing faster
                 // than it is walked, a table is never walked to its end.
                 let (adds, removes) = [(300, 0), (0, 300), (200, 200)][round % 3];
@@ -447,7 +460,7 @@ mod tests {
         let (mut from, mut steps) = (Some(0), 0);
         while let Some(position) = from {
             let mut visited = 0;
-            from = table.scan(position, 10, |_| visited += 1);
+            from = table.scan(position, &mut Stride::new(10, usize::MAX, None), |_, _| visited += 1);
             // More only where two elements share a position of 40 bits.
             assert!((10..=11).contains(&visited) || from.is_none());
             steps += 1;

@@ -41,6 +41,7 @@ use crate::ahead::Extent;
 use crate::hash::{KeyHash, POSITION_BITS, POSITIONS, even_position, position};
 use crate::index::Index;
 use crate::shared::{Shared, own};
+use crate::stride::Stride;
 use crate::value::NEVER;
 
 mod dense;
@@ -93,13 +94,13 @@ pub(crate) trait Segment: Clone + Default {
     where
         Self: 'a;
 
-    /// The hash of its name.
+    /// Bytes of an element, as a walk counts them; `None`: they are not here, and whoever is shown it counts them.
     #[inline]
-    fn hash<'a>(item: Self::Item<'a>) -> u64
+    fn bytes<'a>(item: Self::Item<'a>) -> Option<usize>
     where
         Self: 'a,
     {
-        hash_of(Self::name(item))
+        Some(Self::name(item).len())
     }
 
     /// How many elements.
@@ -121,6 +122,9 @@ pub(crate) trait Segment: Clone + Default {
 
     /// Its elements, in any order.
     fn iter(&self) -> impl Iterator<Item = Self::Item<'_>>;
+
+    /// The same with the hashes of their names. Cost: O(elements), however long they are.
+    fn hashed(&self) -> impl Iterator<Item = (u64, Self::Item<'_>)>;
 
     /// Any of its elements, each as likely as the others; `None`: there is none.
     fn pick(&self, random: u64) -> Option<Self::Item<'_>>;
@@ -277,7 +281,7 @@ impl<S: Segment> Segments<S> {
         while from < POSITIONS {
             let (segment, end) = self.segment_over(from);
             found.clear();
-            found.extend(segment.iter().map(|item| (position(S::hash(item)), item)));
+            found.extend(segment.hashed().map(|(hash, item)| (position(hash), item)));
             found.sort_unstable_by(|(at, item), (other_at, other)| {
                 at.cmp(other_at).then_with(|| S::name(*item).cmp(S::name(*other)))
             });
@@ -286,36 +290,31 @@ impl<S: Segment> Segments<S> {
         }
     }
 
-    /// Walks the elements in order of position from `from` on and passes at least `count` of them to `visit`, if there
-    /// are as many. Returns where to go on, or `None` at the end.
+    /// Walks the elements in order of position from `from` on and shows them to `visit` until the stride is over. Returns where to go
+    /// on, or `None` at the end.
     ///
-    /// Cost: O(`count` + elements of a segment).
+    /// Cost: O(the stride + elements of a segment).
     pub(crate) fn scan<'a>(
         &'a self,
         from: u64,
-        count: usize,
-        mut visit: impl FnMut(S::Item<'a>),
+        stride: &mut Stride<'_>,
+        mut visit: impl FnMut(&mut Stride<'_>, S::Item<'a>),
     ) -> Option<u64> {
-        let (mut from, mut left) = (from, count.max(1));
+        let mut from = from;
         let mut found = Vec::new();
         while from < POSITIONS {
             let (segment, end) = self.segment_over(from);
             found.clear();
-            found.extend(segment.iter().filter_map(|item| {
-                let at = position(S::hash(item));
+            found.extend(segment.hashed().filter_map(|(hash, item)| {
+                let at = position(hash);
                 (at >= from).then_some((at, item))
             }));
-            if found.len() > left {
-                let (_, &mut (last, _), _) = found.select_nth_unstable_by_key(left - 1, |&(at, _)| at);
-                // Elements that share the last position go along: a cursor can't point between them.
-                found.iter().filter(|&&(at, _)| at <= last).for_each(|&(_, item)| visit(item));
-                return Some(last + 1).filter(|&next| next < POSITIONS);
-            }
-            found.iter().for_each(|&(_, item)| visit(item));
-            left -= found.len();
-            from = end;
-            if left == 0 {
-                return Some(end).filter(|&next| next < POSITIONS);
+            let bytes_of = |item| S::bytes(item).unwrap_or(0);
+            let bytes = found.iter().try_fold(0, |sum: usize, &(_, item)| Some(sum + S::bytes(item)?));
+            let next = stride.show(&mut found, bytes.unwrap_or(usize::MAX), bytes_of, &mut visit);
+            from = next.unwrap_or(end);
+            if next.is_some() || stride.is_over() {
+                return Some(from).filter(|&next| next < POSITIONS);
             }
         }
         None
@@ -506,8 +505,8 @@ impl<S: Segment> Segments<S> {
             let entries = self.entries_of(entry, part.depth);
             assert_eq!(entries.start, entry);
             assert!(self.directory[entries.clone()].iter().all(|&other| other == index));
-            for item in part.segment.iter() {
-                assert!(entries.contains(&self.entry_of(position(S::hash(item)))));
+            for (hash, _) in part.segment.hashed() {
+                assert!(entries.contains(&self.entry_of(position(hash))));
             }
             assert_eq!(part.segment.iter().count(), part.segment.len());
             live += 1;

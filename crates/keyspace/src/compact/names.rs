@@ -3,7 +3,7 @@
 //! ```text
 //! segment   bytes  [len][name][len][name][gone][    ][127][place u16] …      behind each other, as they came
 //!           index  { hash of a name → where its length stands, u16 }         three bytes a place: index.rs
-//!           long   names of more than 100 bytes, each an allocation of its own that copies share
+//!           long   names of more than 100 bytes, each an allocation of its own that copies share, and its hash
 //! ```
 //!
 //! The top bit of a length says that its name has been removed; when that is a quarter of the bytes, the segment is packed
@@ -43,9 +43,47 @@ const _: () = assert!(SEGMENT_MAX * (1 + SHORT_MAX) * 4 / 3 + 256 <= NOWHERE as 
 pub(crate) struct Names {
     bytes: Vec<u8>,
     index: Index,
-    long: Vec<Arc<[u8]>>,
+    long: Vec<Long>,
     gone_bytes: usize,
     long_bytes: usize,
+}
+
+/// A name that is an allocation of its own. It is copied and hashed when it comes, and not when its segment grows, splits or is walked.
+#[derive(Debug, Clone)]
+struct Long {
+    hash: u64,
+    name: Arc<[u8]>,
+}
+
+/// What stands at a place of the index.
+#[derive(Debug, Clone, Copy)]
+enum Entry<'a> {
+    Short(&'a [u8]),
+    Long(&'a Long),
+}
+
+impl<'a> Entry<'a> {
+    fn name(self) -> &'a [u8] {
+        match self {
+            Entry::Short(name) => name,
+            Entry::Long(long) => &long.name,
+        }
+    }
+
+    fn hash(self) -> u64 {
+        match self {
+            Entry::Short(name) => hash_of(name),
+            Entry::Long(long) => long.hash,
+        }
+    }
+
+    /// Bytes in its segment, without those of its length.
+    fn len(self) -> usize {
+        match self {
+            Entry::Short(name) => name.len(),
+            Entry::Long(_) => 2,
+        }
+    }
 }
 
 impl NameTable {
@@ -91,25 +129,41 @@ impl Names {
     /// The name whose length stands at a place of the index.
     #[inline]
     fn name_at(&self, place: usize) -> &[u8] {
+        self.entry_at(place).name()
+    }
+
+    #[inline]
+    fn entry_at(&self, place: usize) -> Entry<'_> {
         let (len, rest) = (self.bytes[place], &self.bytes[place + 1..]);
         match len {
-            LONG => &self.long[usize::from(u16::from_le_bytes([rest[0], rest[1]]))],
-            _ => &rest[..usize::from(len)],
+            LONG => Entry::Long(&self.long[usize::from(u16::from_le_bytes([rest[0], rest[1]]))]),
+            _ => Entry::Short(&rest[..usize::from(len)]),
         }
     }
 
     fn insert(&mut self, hash: u64, name: &[u8]) {
-        let place = self.bytes.len();
         if name.len() <= SHORT_MAX {
-            self.make_room(1 + name.len());
-            self.bytes.push(name.len() as u8);
-            self.bytes.extend_from_slice(name);
+            self.adopt(hash, Entry::Short(name));
         } else {
-            self.make_room(3);
-            self.bytes.push(LONG);
-            self.bytes.extend_from_slice(&(self.long.len() as u16).to_le_bytes());
-            self.long.push(name.into());
-            self.long_bytes += name.len() + ARC_BYTES;
+            self.adopt(hash, Entry::Long(&Long { hash, name: name.into() }));
+        }
+    }
+
+    /// Adds a name, perhaps of another segment, with which it shares a long one.
+    fn adopt(&mut self, hash: u64, entry: Entry<'_>) {
+        let place = self.bytes.len();
+        self.make_room(1 + entry.len());
+        match entry {
+            Entry::Short(name) => {
+                self.bytes.push(name.len() as u8);
+                self.bytes.extend_from_slice(name);
+            }
+            Entry::Long(long) => {
+                self.bytes.push(LONG);
+                self.bytes.extend_from_slice(&(self.long.len() as u16).to_le_bytes());
+                self.long.push(long.clone());
+                self.long_bytes += long.name.len() + ARC_BYTES;
+            }
         }
         if self.index.is_full() {
             self.rebuild_index();
@@ -122,7 +176,7 @@ impl Names {
     fn rebuild_index(&mut self) {
         let mut index = Index::with_capacity(room_in_index(self.index.len()));
         for place in self.index.offsets() {
-            index.insert(hash_of(self.name_at(usize::from(place))), place);
+            index.insert(self.entry_at(usize::from(place)).hash(), place);
         }
         self.index = index;
     }
@@ -143,31 +197,47 @@ impl Names {
         self.gone_bytes += taken(len);
         if len == LONG {
             let number = usize::from(u16::from_le_bytes([self.bytes[at + 1], self.bytes[at + 2]]));
-            let name = std::mem::replace(&mut self.long[number], Arc::from([]));
+            let name = std::mem::replace(&mut self.long[number].name, Arc::from([]));
             self.long_bytes -= name.len();
         }
         if self.gone_bytes > GONE_BYTES_MIN.max(self.bytes.len() / 4) {
-            *self = Names::of(&Vec::from_iter(self.hashed()));
+            *self = Names::of(&Vec::from_iter(self.entries()));
         } else if self.index.is_sparse() {
             self.rebuild_index();
         }
     }
 
-    /// The names with their hashes.
-    fn hashed(&self) -> impl Iterator<Item = (u64, &[u8])> {
-        self.iter().map(|name| (hash_of(name), name))
+    /// The names with their hashes, in the order in which they came.
+    fn entries(&self) -> impl Iterator<Item = (u64, Entry<'_>)> {
+        self.places().map(|place| {
+            let entry = self.entry_at(place);
+            (entry.hash(), entry)
+        })
+    }
+
+    /// Where the lengths of names stand, in the order in which these came.
+    fn places(&self) -> impl Iterator<Item = usize> {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            loop {
+                let (place, &len) = (at, self.bytes.get(at)?);
+                at += taken(len & !GONE);
+                if len & GONE == 0 {
+                    return Some(place);
+                }
+            }
+        })
     }
 
     /// A segment of these names, which come with their hashes, and with room for the next ones.
-    fn of(names: &[(u64, &[u8])]) -> Names {
-        let bytes =
-            names.iter().map(|(_, name)| if name.len() <= SHORT_MAX { 1 + name.len() } else { 3 }).sum();
+    fn of(names: &[(u64, Entry<'_>)]) -> Names {
+        let bytes = names.iter().map(|(_, entry)| 1 + entry.len()).sum();
         let mut all = Names {
             bytes: Vec::with_capacity(capacity_for(bytes, 1)),
             index: Index::with_capacity(room_in_index(names.len())),
             ..Names::default()
         };
-        names.iter().for_each(|&(hash, name)| all.insert(hash, name));
+        names.iter().for_each(|&(hash, entry)| all.adopt(hash, entry));
         all
     }
 }
@@ -196,21 +266,16 @@ impl Segment for Names {
     fn heap_bytes(&self) -> usize {
         self.bytes.capacity()
             + self.index.allocated_bytes()
-            + self.long.capacity() * size_of::<Arc<[u8]>>()
+            + self.long.capacity() * size_of::<Long>()
             + self.long_bytes
     }
 
     fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        let mut at = 0;
-        std::iter::from_fn(move || {
-            loop {
-                let (place, &len) = (at, self.bytes.get(at)?);
-                at += taken(len & !GONE);
-                if len & GONE == 0 {
-                    return Some(self.name_at(place));
-                }
-            }
-        })
+        self.places().map(|place| self.name_at(place))
+    }
+
+    fn hashed(&self) -> impl Iterator<Item = (u64, &[u8])> {
+        self.entries().map(|(hash, entry)| (hash, entry.name()))
     }
 
     fn pick(&self, random: u64) -> Option<&[u8]> {
@@ -220,14 +285,14 @@ impl Segment for Names {
     fn split(&mut self, goes: impl Fn(u64) -> bool) -> Names {
         let most = self.len();
         let (mut stay, mut go) = (Vec::with_capacity(most), Vec::with_capacity(most));
-        self.hashed().for_each(|named| if goes(named.0) { &mut go } else { &mut stay }.push(named));
+        self.entries().for_each(|named| if goes(named.0) { &mut go } else { &mut stay }.push(named));
         let [stay, go] = [stay, go].map(|names| Names::of(&names));
         *self = stay;
         go
     }
 
     fn join(&mut self, other: Names) {
-        other.iter().for_each(|name| self.insert(hash_of(name), name));
+        other.entries().for_each(|(hash, entry)| self.adopt(hash, entry));
     }
 
     #[inline]
@@ -250,6 +315,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::stride::Stride;
 
     fn check(table: &NameTable) {
         table.check();
@@ -268,7 +334,7 @@ mod tests {
             }
             assert_eq!((places, at), (live, segment.bytes.len()));
             assert_eq!(gone_bytes, segment.gone_bytes);
-            let long_bytes: usize = segment.long.iter().map(|name| name.len() + ARC_BYTES).sum();
+            let long_bytes: usize = segment.long.iter().map(|long| long.name.len() + ARC_BYTES).sum();
             assert_eq!(long_bytes, segment.long_bytes);
         }
     }
@@ -323,7 +389,8 @@ mod tests {
                 let mut walked = HashSet::new();
                 let mut from = Some(0);
                 while let Some(at) = from {
-                    from = table.scan(at, 7, |name| assert!(walked.insert(name.to_vec())));
+                    let mut stride = Stride::new(7, 400, None);
+                    from = table.scan(at, &mut stride, |_, name| assert!(walked.insert(name.to_vec())));
                 }
                 prop_assert_eq!(&walked, &model);
             }
@@ -344,6 +411,33 @@ mod tests {
             // Five standard deviations around 200.
             assert!(drawn.values().all(|count| (130..=270).contains(count)), "{len}");
         }
+    }
+
+    #[test]
+    fn a_long_name_is_hashed_once_and_copied_once_however_its_table_grows_and_shrinks_and_is_walked() {
+        let name = |number: usize| [&number.to_le_bytes()[..], &[b'x'; 5_000]].concat();
+        let mut table = NameTable::default();
+        for number in 0..2_000 {
+            assert!(table.insert(&name(number)));
+        }
+        let kept: HashSet<*const u8> = table.iter().map(<[u8]>::as_ptr).collect();
+        let before = crate::hash::hashed_bytes();
+        let mut from = Some(0);
+        let mut walked = 0;
+        while let Some(at) = from {
+            let mut bytes = 0;
+            from = table.scan(at, &mut Stride::new(1_000, 20_000, None), |_, name| bytes += name.len());
+            assert!(bytes <= 25_008, "as many as are asked for, and one");
+            walked += bytes;
+        }
+        assert_eq!(walked, 2_000 * 5_008);
+        assert_eq!(crate::hash::hashed_bytes(), before);
+        for number in 0..1_990 {
+            assert!(table.remove(&name(number)));
+        }
+        assert_eq!(crate::hash::hashed_bytes(), before + 1_990 * 5_008, "those that are asked for");
+        check(&table);
+        assert!(table.iter().all(|name| kept.contains(&name.as_ptr())));
     }
 
     #[test]

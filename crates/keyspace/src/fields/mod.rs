@@ -33,6 +33,7 @@ use crate::collection::{Collection, Elements, Form, Limits};
 use crate::compact::Segments;
 use crate::listpack::Element;
 use crate::packed::{self, BareRef, Packed, PackedRef};
+use crate::stride::Stride;
 use crate::value::{NEVER, Value, ValueRef};
 use small::SmallRef;
 use table::Table;
@@ -276,23 +277,25 @@ impl<'a> HashRef<'a> {
         now_ms > self.soonest_ms()
     }
 
-    /// Passes at least `count` of the fields that are not due to `visit`, if there are as many; returns where to go on, `None`
-    /// at the end. A field that is there during a whole walk is met once; a small hash is walked at once.
+    /// Shows the fields that are not due to `visit` until the stride is over; returns where to go on, `None` at the end. A field that is
+    /// there during a whole walk is met once; a small hash is walked at once.
     pub(crate) fn scan(
         self,
         from: u64,
-        count: usize,
+        stride: &mut Stride<'_>,
         now_ms: u64,
-        mut visit: impl FnMut(Field<'a>),
+        mut visit: impl FnMut(&mut Stride<'_>, Field<'a>),
     ) -> Option<u64> {
         match self.0 {
-            Form::Large(large) if !large.counts_as_small => large.table.scan(from, count, |field| {
-                if !field.is_due(now_ms) {
-                    visit(field);
-                }
-            }),
+            Form::Large(large) if !large.counts_as_small => {
+                large.table.scan(from, stride, |stride, field| {
+                    if !field.is_due(now_ms) {
+                        visit(stride, field);
+                    }
+                })
+            }
             _ => {
-                self.fields(now_ms).for_each(visit);
+                self.fields(now_ms).for_each(|field| visit(stride, field));
                 None
             }
         }

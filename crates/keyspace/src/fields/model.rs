@@ -9,6 +9,7 @@ use crate::changes::{Changes, Wants};
 use crate::collection::Edits;
 use crate::effect::{Effects, What};
 use crate::event::EventClasses;
+use crate::stride::Stride;
 
 const LIMITS: Limits = Limits { hash_entries: 4, hash_value_bytes: 8, ..Limits::DEFAULT };
 const NOW_MS: u64 = 1_000;
@@ -188,7 +189,7 @@ proptest! {
         }
         let (mut walked, mut from) = (Vec::new(), Some(0));
         while let Some(at) = from {
-            from = hash.view().scan(at, 3, now_ms, |field| walked.push(field.name.to_bytes()));
+            from = hash.view().scan(at, &mut Stride::new(3, 300, None), now_ms, |_, field| walked.push(field.name.to_bytes()));
         }
         walked.sort();
         prop_assert_eq!(walked, live.iter().map(|(name, _)| (*name).clone()).collect::<Vec<_>>());

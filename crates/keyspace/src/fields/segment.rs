@@ -5,7 +5,7 @@
 //! bytes  [field][field][unused][field][field]…
 //!
 //! field  head v │ expiry u64 │ value length v │ name │ value       head = name length · 4 + far · 2 + timed
-//!        head v │ expiry u64 │ place u32                           far: name and value are `far[place]`, one allocation
+//!        head v │ expiry u64 │ place u32                           far: name and value are `far[place]`, one allocation, with the hash
 //! ```
 //!
 //! `v` is a varint; the expiry (Unix milliseconds) is there if the field has one. Fields of some length lie apart, so that
@@ -62,10 +62,19 @@ pub(crate) struct Segment {
     bytes: Vec<u8>,
     /// Of `bytes`, how many belong to no field any more.
     unused: usize,
-    /// Name and value of fields that lie apart.
-    far: Vec<Option<Arc<[u8]>>>,
+    /// Fields that lie apart.
+    far: Vec<Option<Far>>,
     /// Bytes of those.
     far_bytes: usize,
+}
+
+/// A field that lies apart. It may be long: it is hashed when it comes, and not when its segment grows or is walked.
+#[derive(Debug, Clone)]
+struct Far {
+    /// Of its name.
+    hash: u64,
+    /// Name and value.
+    text: Arc<[u8]>,
 }
 
 /// A field of a segment.
@@ -113,6 +122,13 @@ impl compact::Segment for Segment {
         item.name
     }
 
+    fn bytes<'a>(item: Item<'a>) -> Option<usize>
+    where
+        Self: 'a,
+    {
+        Some(item.name.len() + item.value.len())
+    }
+
     fn len(&self) -> usize {
         self.index.len()
     }
@@ -120,7 +136,7 @@ impl compact::Segment for Segment {
     fn heap_bytes(&self) -> usize {
         self.bytes.capacity()
             + self.index.allocated_bytes()
-            + self.far.capacity() * size_of::<Option<Arc<[u8]>>>()
+            + self.far.capacity() * size_of::<Option<Far>>()
             + self.far_bytes
             + self.soonest.heap_bytes()
     }
@@ -136,6 +152,10 @@ impl compact::Segment for Segment {
 
     fn iter(&self) -> impl Iterator<Item = Item<'_>> {
         self.index.offsets().map(|at| self.field_at(at))
+    }
+
+    fn hashed(&self) -> impl Iterator<Item = (u64, Item<'_>)> {
+        self.index.offsets().map(|at| (self.hash_at(at), self.field_at(at)))
     }
 
     fn pick(&self, random: u64) -> Option<Item<'_>> {
@@ -196,7 +216,7 @@ impl Segment {
 
     /// Adds a field whose name is not there.
     pub(super) fn add(&mut self, hash: u64, name: &[u8], value: &[u8], at_ms: u64) {
-        let at = self.write(name, value, at_ms);
+        let at = self.write(hash, name, value, at_ms);
         self.soonest.add(at_ms);
         self.point_to(hash, at);
     }
@@ -214,7 +234,7 @@ impl Segment {
     fn rebuild_index(&mut self) {
         let mut index = Index::with_capacity(self.index.len() * 5 / 4 + 1);
         for at in self.index.offsets() {
-            index.insert(hash_of(self.name_at(at)), at);
+            index.insert(self.hash_at(at), at);
         }
         self.index = index;
     }
@@ -231,10 +251,10 @@ impl Segment {
             self.note_changed_expiry(old.expire_at_ms, at_ms);
             return;
         }
-        let name = self.name_at(spot.at).to_vec();
+        let (hash, name) = (self.hash_at(spot.at), self.name_at(spot.at).to_vec());
         let old_ms = self.let_go(spot.at);
         self.index.move_to(spot, NOWHERE);
-        let new = self.write(&name, value, at_ms);
+        let new = self.write(hash, &name, value, at_ms);
         self.index.move_to(spot, new);
         self.note_changed_expiry(old_ms, at_ms);
         self.squeeze();
@@ -279,7 +299,7 @@ impl Segment {
     fn pour(&self, choose: impl Fn(u64) -> usize, targets: &mut [Segment]) {
         for at in self.index.offsets() {
             let parsed = self.parse(at);
-            let hash = hash_of(self.name_at(at));
+            let hash = self.hash_at(at);
             let target = &mut targets[choose(hash)];
             target.make_room(parsed.body.end - usize::from(at), BYTES_MAX);
             let new = target.bytes.len() as u16;
@@ -298,8 +318,8 @@ impl Segment {
         }
     }
 
-    /// Writes a field behind the others; returns where.
-    fn write(&mut self, name: &[u8], value: &[u8], at_ms: u64) -> u16 {
+    /// Writes a field behind the others, whose name has this hash; returns where.
+    fn write(&mut self, hash: u64, name: &[u8], value: &[u8], at_ms: u64) -> u16 {
         let len = name.len() + value.len();
         let near = len + 4 + if at_ms == NEVER { 0 } else { TIME_BYTES };
         if len <= NEAR_BYTES_MAX && self.make_room(near, NEAR_MAX) {
@@ -310,7 +330,7 @@ impl Segment {
             self.bytes.extend_from_slice(value);
             return at;
         }
-        let place = self.keep_far(Some([name, value].concat().into()));
+        let place = self.keep_far(Some(Far { hash, text: [name, value].concat().into() }));
         self.make_room(FAR_FIELD_BYTES, BYTES_MAX);
         let at = self.bytes.len() as u16;
         self.write_head(name.len(), FAR, at_ms);
@@ -356,28 +376,28 @@ impl Segment {
         let parsed = self.parse(at);
         self.unused += parsed.body.end - usize::from(at);
         if let Kind::Far { place } = parsed.kind
-            && let Some(text) = self.far[place].take()
+            && let Some(far) = self.far[place].take()
         {
-            self.far_bytes -= far_bytes(&text);
+            self.far_bytes -= far_bytes(&far);
         }
         parsed.expire_at_ms
     }
 
-    fn keep_far(&mut self, text: Option<Arc<[u8]>>) -> u32 {
-        self.far_bytes += text.as_deref().map_or(0, far_bytes);
+    fn keep_far(&mut self, far: Option<Far>) -> u32 {
+        self.far_bytes += far.as_ref().map_or(0, far_bytes);
         let free = self.far.iter().position(Option::is_none);
         let place = free.unwrap_or_else(|| {
             self.far.reserve_exact(1 + self.far.len() / 8);
             self.far.push(None);
             self.far.len() - 1
         });
-        self.far[place] = text;
+        self.far[place] = far;
         // Never more than there are fields.
         place as u32
     }
 
     fn far_at(&self, place: usize) -> &[u8] {
-        self.far[place].as_deref().unwrap_or_default()
+        self.far[place].as_ref().map_or(&[], |far| &far.text)
     }
 
     /// Moves the fields together if too much is unused.
@@ -415,6 +435,16 @@ impl Segment {
         name_of(&self.bytes, &self.far, at)
     }
 
+    /// The hash of a field's name. Cost: O(1).
+    #[inline]
+    fn hash_at(&self, at: u16) -> u64 {
+        let parsed = self.parse(at);
+        match parsed.kind {
+            Kind::Near { name } => hash_of(&self.bytes[name..name + parsed.name_len]),
+            Kind::Far { place } => self.far[place].as_ref().map_or(0, |far| far.hash),
+        }
+    }
+
     #[inline]
     fn parse(&self, at: u16) -> Parsed {
         parse(&self.bytes, at)
@@ -426,6 +456,7 @@ impl Segment {
         for at in self.index.offsets() {
             let name = self.name_at(at);
             assert_eq!(self.find(hash_of(name), name).map(|spot| spot.at), Some(at));
+            assert_eq!(self.hash_at(at), hash_of(name));
             used += self.parse(at).body.end - usize::from(at);
         }
         self.index.check();
@@ -435,13 +466,13 @@ impl Segment {
         let apart =
             self.index.offsets().filter(|&at| matches!(self.parse(at).kind, Kind::Far { .. })).count();
         assert_eq!(apart, self.far.iter().flatten().count());
-        assert_eq!(self.far_bytes, self.far.iter().flatten().map(|text| far_bytes(text)).sum::<usize>());
+        assert_eq!(self.far_bytes, self.far.iter().flatten().map(far_bytes).sum::<usize>());
     }
 }
 
-/// Bytes that text which lies apart takes, its counts included.
-fn far_bytes(text: &[u8]) -> usize {
-    text.len() + 16
+/// Bytes that the text of a field which lies apart takes, its counts included.
+fn far_bytes(far: &Far) -> usize {
+    far.text.len() + 16
 }
 
 #[inline]
@@ -469,11 +500,11 @@ fn parse(bytes: &[u8], at: u16) -> Parsed {
 }
 
 #[inline]
-fn name_of<'a>(bytes: &'a [u8], far: &'a [Option<Arc<[u8]>>], at: u16) -> &'a [u8] {
+fn name_of<'a>(bytes: &'a [u8], far: &'a [Option<Far>], at: u16) -> &'a [u8] {
     let parsed = parse(bytes, at);
     match parsed.kind {
         Kind::Near { name } => &bytes[name..name + parsed.name_len],
-        Kind::Far { place } => &far[place].as_deref().unwrap_or_default()[..parsed.name_len],
+        Kind::Far { place } => far[place].as_ref().map_or(&[], |far| &far.text[..parsed.name_len]),
     }
 }
 

@@ -5,7 +5,11 @@
 use super::Field;
 use super::segment::{Item, Segment};
 use crate::compact::{self, Segments, hash_of};
+use crate::stride::Stride;
 use crate::value::NEVER;
+
+/// Bytes of names of fields that are removed together because they are due.
+const DUE_BYTES: usize = 256 << 10;
 
 /// See the module.
 #[derive(Debug, Clone, Default)]
@@ -77,13 +81,20 @@ impl Table {
         self.0.for_each_in_order(|item| visit(item.into()));
     }
 
-    /// Names of fields that are due, at most `most`, those with the soonest expiries first as far as segments go.
+    /// Names of fields that are due, at most `most` and as many as are short or one, those with the soonest expiries first as far as
+    /// segments go.
     ///
     /// Cost: O(found + fields of a segment).
     pub(super) fn due(&self, now_ms: u64, most: usize) -> Vec<Box<[u8]>> {
         let items = self.0.due(now_ms).flat_map(compact::Segment::iter);
         let due = items.filter(|item: &Item<'_>| now_ms > item.expire_at_ms);
-        due.take(most).map(|item| item.name.into()).collect()
+        let mut stride = Stride::new(most, DUE_BYTES, None);
+        let in_stride = due.take_while(|item| {
+            let is_taken = !stride.is_over();
+            stride.pass(item.name.len());
+            is_taken
+        });
+        in_stride.map(|item| item.name.into()).collect()
     }
 
     /// How many fields are due. Cost: O(fields of the segments that have one).
@@ -102,10 +113,10 @@ impl Table {
     pub(super) fn scan<'a>(
         &'a self,
         from: u64,
-        count: usize,
-        mut visit: impl FnMut(Field<'a>),
+        stride: &mut Stride<'_>,
+        mut visit: impl FnMut(&mut Stride<'_>, Field<'a>),
     ) -> Option<u64> {
-        self.0.scan(from, count, |item| visit(item.into()))
+        self.0.scan(from, stride, |stride, item| visit(stride, item.into()))
     }
 
     /// See [`Segments::sample`].

@@ -16,6 +16,7 @@
 use crate::collection::{Collection, Elements, Form, Limits};
 use crate::compact::{NameTable, Segment};
 use crate::listpack::{Element, canonical_int};
+use crate::stride::Stride;
 use crate::value::{Value, ValueRef};
 
 mod effect;
@@ -164,15 +165,20 @@ impl<'a> SetRef<'a> {
         segment.is_some()
     }
 
-    /// Walks the members and passes at least `count` of them to `visit`, if there are as many; returns where to go on, `None`
-    /// at the end. A small set is walked in one step.
-    pub(crate) fn scan(self, from: u64, count: usize, mut visit: impl FnMut(Member<'a>)) -> Option<u64> {
+    /// Walks the members and shows them to `visit` until the stride is over; returns where to go on, `None` at the end. A small
+    /// set is walked in one step.
+    pub(crate) fn scan(
+        self,
+        from: u64,
+        stride: &mut Stride<'_>,
+        mut visit: impl FnMut(&mut Stride<'_>, Member<'a>),
+    ) -> Option<u64> {
         match self.0 {
             Form::Small(_) => {
-                self.for_each(visit);
+                self.for_each(|member| visit(stride, member));
                 None
             }
-            Form::Large(table) => table.scan(from, count, |name| visit(Member::Text(name))),
+            Form::Large(table) => table.scan(from, stride, |stride, name| visit(stride, Member::Text(name))),
         }
     }
 

@@ -11,6 +11,7 @@ use crate::collection::Edits;
 use crate::effect::{Effects, What};
 use crate::event::EventClasses;
 use crate::rdb;
+use crate::stride::Stride;
 
 const LIMITS: Limits = Limits { set_integers: 12, set_entries: 8, set_value_bytes: 10, ..Limits::DEFAULT };
 
@@ -82,7 +83,9 @@ fn check(set: &Set, model: &BTreeSet<Vec<u8>>) {
     let mut walked = HashSet::new();
     let mut from = Some(0);
     while let Some(at) = from {
-        from = set.view().scan(at, 3, |member| assert!(walked.insert(member.to_bytes())));
+        from = set
+            .view()
+            .scan(at, &mut Stride::new(3, 300, None), |_, member| assert!(walked.insert(member.to_bytes())));
     }
     assert_eq!(walked.len(), model.len());
     if model.is_empty() {

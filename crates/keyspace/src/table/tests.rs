@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::collection::{Elements, Limits};
 use crate::fields::Hash;
+use crate::hash::hashed_bytes;
 use crate::list::{End, List};
 use crate::set::Set;
 use crate::value::{NEVER, ValueRef};
@@ -138,7 +139,7 @@ fn run(table: &mut Table, model: &mut Model, step: &Step) {
     assert_eq!(found.is_some(), model.contains_key(&key));
     match (step, found) {
         (Step::Set(_, held, expiry), None) => {
-            table.insert(hash, Draft::new(&key, held.new_value(), expiry.unwrap_or(NEVER), 7));
+            table.insert(hash, Draft::new(hash, &key, held.new_value(), expiry.unwrap_or(NEVER), 7));
             model.insert(key, (held.clone(), *expiry, 7));
         }
         (Step::Set(_, held, expiry), Some(place))
@@ -147,7 +148,7 @@ fn run(table: &mut Table, model: &mut Model, step: &Step) {
             model.insert(key, (held.clone(), *expiry, 8));
         }
         (Step::Set(_, held, expiry), Some(place)) => {
-            let draft = Draft::new(&key, held.new_value(), expiry.unwrap_or(NEVER), 8);
+            let draft = Draft::new(hash, &key, held.new_value(), expiry.unwrap_or(NEVER), 8);
             let (place, _) = table.replace(hash, place, draft);
             assert_eq!(*table.at(place).key(), *key);
             model.insert(key, (held.clone(), *expiry, 8));
@@ -211,7 +212,8 @@ proptest! {
         let mut seen = Vec::new();
         let mut from = Some(0);
         while let Some(position) = from {
-            from = table.scan(position, random.usize(1..50), |record| seen.push(record));
+            let mut stride = Stride::new(random.usize(1..50), random.usize(1..2_000), None);
+            from = table.scan(position, &mut stride, |_, record| seen.push(record));
         }
         prop_assert_eq!(seen.len(), model.len());
         for record in seen {
@@ -247,7 +249,7 @@ fn a_small_collection_takes_its_bytes_and_about_40_more_with_those_of_its_key() 
         let hash = table.hash.of(&key);
         let mut list = List::default();
         list.push(End::Back, std::iter::repeat_n(&b"value:12345678"[..], 10), &Limits::DEFAULT);
-        table.insert(hash, Draft::new(&key, list.into_value().into(), NEVER, 0));
+        table.insert(hash, Draft::new(hash, &key, list.into_value().into(), NEVER, 0));
         if number > 5_000 && number % 5_000 == 0 {
             let each = table.allocated_bytes() as f64 / f64::from(number);
             assert!((186.0..216.0).contains(&each), "{each} bytes for each of {number}");
@@ -267,7 +269,7 @@ fn a_small_hash_takes_a_byte_for_each_name_and_value_and_about_60_more_with_thos
             .collect();
         let fields = fields.iter().map(|[name, value]| (name.as_bytes(), value.as_bytes()));
         let value = Hash::of_distinct(fields, &Limits::DEFAULT).into_value();
-        table.insert(hash, Draft::new(&key, value.into(), NEVER, 0));
+        table.insert(hash, Draft::new(hash, &key, value.into(), NEVER, 0));
         if number > 5_000 && number % 5_000 == 0 {
             let each = table.allocated_bytes() as f64 / f64::from(number);
             assert!((255.0..280.0).contains(&each), "{each} bytes for each of {number}");
@@ -286,7 +288,7 @@ fn a_small_set_takes_a_byte_for_each_member_and_about_50_more_with_those_of_its_
         (0..10).for_each(|n| {
             assert!(set.insert(format!("value:{:06}", number + n).as_bytes(), &Limits::DEFAULT))
         });
-        table.insert(hash, Draft::new(&key, set.into_value().into(), NEVER, 0));
+        table.insert(hash, Draft::new(hash, &key, set.into_value().into(), NEVER, 0));
         if number > 5_000 && number % 5_000 == 0 {
             let each = table.allocated_bytes() as f64 / f64::from(number);
             assert!((166.0..186.0).contains(&each), "{each} bytes for each of {number}");
@@ -300,7 +302,7 @@ fn a_small_string_takes_its_bytes_and_about_16_more_however_many_there_are() {
     for number in 0..150_000u32 {
         let key = format!("key:{number:012}").into_bytes();
         let hash = table.hash.of(&key);
-        table.insert(hash, Draft::new(&key, NewValue::Text(b"0123456789"), NEVER, 0));
+        table.insert(hash, Draft::new(hash, &key, NewValue::Text(b"0123456789"), NEVER, 0));
         if number > 10_000 && number % 10_000 == 0 {
             let each = table.allocated_bytes() as f64 / f64::from(number);
             assert!((36.0..44.5).contains(&each), "{each} bytes for each of {number}");
@@ -333,7 +335,7 @@ fn add(table: &mut Table, number: u32) {
     let key = name(number);
     let hash = table.hash.of(&key);
     if table.find(hash, &key).is_none() {
-        table.insert(hash, Draft::new(&key, NewValue::Int(0), NEVER, 0));
+        table.insert(hash, Draft::new(hash, &key, NewValue::Int(0), NEVER, 0));
     }
 }
 
@@ -388,9 +390,10 @@ fn a_walk_visits_what_stays_exactly_once_whatever_comes_and_goes() {
         let mut visits: HashMap<Vec<u8>, usize> = HashMap::new();
         let mut from = Some(0);
         while let Some(position) = from {
-            let count = random.usize(1..60);
-            from =
-                table.scan(position, count, |record| *visits.entry(record.key().to_vec()).or_default() += 1);
+            let mut stride = Stride::new(random.usize(1..60), random.usize(1..1_000), None);
+            from = table.scan(position, &mut stride, |_, record| {
+                *visits.entry(record.key().to_vec()).or_default() += 1;
+            });
             // Growth in the first third of the rounds, shrinkage in the second, churn in the last.
             let (adds, removes) = [(300, 0), (0, 300), (200, 200)][round % 3];
             if passing.is_empty() && removes > adds {
@@ -423,12 +426,68 @@ fn a_step_visits_as_many_as_it_is_asked_for() {
     let (mut from, mut steps) = (Some(0), 0);
     while let Some(position) = from {
         let mut visited = 0;
-        from = table.scan(position, 10, |_| visited += 1);
+        from = table.scan(position, &mut Stride::new(10, usize::MAX, None), |_, _| visited += 1);
         // More only where two records share a position of 40 bits.
         assert!((10..=11).contains(&visited) || from.is_none());
         steps += 1;
     }
     assert!((490..=501).contains(&steps));
+}
+
+#[test]
+fn a_long_name_is_hashed_once_however_its_table_grows_and_shrinks_and_is_walked() {
+    const LEN: usize = 5_008;
+    let name = |number: u64| [&number.to_le_bytes()[..], &[b'x'; 5_000]].concat();
+    let mut table = Table::new(KeyHash::random(), Arc::default());
+    let names: Vec<(u64, Vec<u8>)> = (0..5_000).map(name).map(|name| (table.hash.of(&name), name)).collect();
+    let before = hashed_bytes();
+    for (hash, name) in &names {
+        table.insert(*hash, Draft::new(*hash, name, NewValue::Int(0), NEVER, 0));
+    }
+    assert!(table.segments.len() > 2);
+    let (mut from, mut walked) = (Some(0), 0);
+    while let Some(position) = from {
+        let mut bytes = 0;
+        let mut stride = Stride::new(1_000, 64 << 10, None);
+        from = table.scan(position, &mut stride, |_, record| bytes += record.key().len());
+        assert!(bytes < (64 << 10) + LEN, "as many as are asked for, and one");
+        walked += bytes;
+    }
+    assert_eq!(walked, names.len() * LEN);
+    for (hash, name) in &names {
+        let place = table.find(*hash, name).expect("it is there");
+        table.remove(*hash, place);
+    }
+    assert_eq!(table.segments.len(), 1);
+    assert_eq!(hashed_bytes(), before);
+}
+
+#[test]
+fn a_walk_by_a_pattern_ends_when_it_has_taken_long() {
+    let mut table = Table::new(KeyHash::random(), Arc::default());
+    let text = [b'a'; 200];
+    for number in 0..300 {
+        let name = [&text[..], format!("{number:08}").as_bytes()].concat();
+        let hash = table.hash.of(&name);
+        table.insert(hash, Draft::new(hash, &name, NewValue::Int(0), NEVER, 0));
+    }
+    let quick = b"b*".as_slice();
+    // Nearly matches at every place.
+    let slow = [b"*", &text[..100], b"b*"].concat();
+    for (pattern, most) in [(quick, 300), (&*slow, 12)] {
+        let (mut from, mut walked) = (Some(0), 0);
+        while let Some(position) = from {
+            let mut shown = 0;
+            let mut stride = Stride::new(1_000, 256 << 10, Some(pattern));
+            from = table.scan(position, &mut stride, |stride, record| {
+                shown += 1;
+                assert!(!stride.wants(record.key()));
+            });
+            assert!(shown <= most, "{shown}");
+            walked += shown;
+        }
+        assert_eq!(walked, 300);
+    }
 }
 
 #[test]
@@ -450,7 +509,7 @@ fn where_a_record_is_read_is_known_beforehand_as_a_rule() {
     let keys: Vec<Vec<u8>> = (0..3_000).map(|number| format!("key:{number:06}").into_bytes()).collect();
     assert_eq!(table.look_up_of(7).record(), None);
     for key in &keys {
-        table.insert(table.hash.of(key), Draft::new(key, NewValue::Int(0), NEVER, 0));
+        table.insert(table.hash.of(key), Draft::new(table.hash.of(key), key, NewValue::Int(0), NEVER, 0));
     }
     let is_known = |key: &&Vec<u8>| {
         let hash = table.hash.of(key);
@@ -465,7 +524,7 @@ fn where_a_record_is_read_is_known_beforehand_as_a_rule() {
 fn a_live_record_is_found_and_used_and_one_that_has_expired_is_left_as_it_is() {
     let mut table = Table::new(KeyHash::random(), Arc::default());
     let hash = table.hash.of(b"key");
-    table.insert(hash, Draft::new(b"key", NewValue::Int(0), 100, 7));
+    table.insert(hash, Draft::new(hash, b"key", NewValue::Int(0), 100, 7));
     assert!(table.find_live(hash, b"other", 100, Some(8)).is_none());
     assert!(table.find_live(hash, b"key", 101, Some(8)).is_none());
     let place = table.find_live(hash, b"key", 100, None).expect("its last millisecond counts");

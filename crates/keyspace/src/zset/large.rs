@@ -21,6 +21,7 @@ use std::ops::Range;
 use super::leaf::{Key, Tagged};
 use super::tree::{LeafId, Tree};
 use crate::compact::{Compact, Dense, Keyed, Probe, hash_of};
+use crate::stride::Stride;
 
 mod ahead;
 
@@ -53,6 +54,11 @@ impl Keyed for Entry {
 
     fn heap_bytes(&self) -> usize {
         0
+    }
+
+    /// They are in its leaf.
+    fn walked_bytes(&self) -> Option<usize> {
+        None
     }
 }
 
@@ -276,10 +282,19 @@ impl Large {
         }
     }
 
-    /// Walks the members in the order of the table from `from` on, at least `count` of them; returns where to go on. What
-    /// is there during the whole walk is shown, hardly ever twice.
-    pub(super) fn scan(&self, from: u64, count: usize, mut visit: impl FnMut(&[u8], f64)) -> Option<u64> {
-        self.table.scan(from, count, |entry| {
+    /// Walks the members in the order of the table from `from` on until the stride is over; returns where to go on. What is there
+    /// during the whole walk is shown, hardly ever twice.
+    pub(super) fn scan(
+        &self,
+        from: u64,
+        stride: &mut Stride<'_>,
+        mut visit: impl FnMut(&mut Stride<'_>, &[u8], f64),
+    ) -> Option<u64> {
+        self.table.scan(from, stride, |stride, entry| {
+            let mut visit = |member: &[u8], score| {
+                stride.count(member.len());
+                visit(stride, member, score);
+            };
             let number = u64::from_le_bytes(entry.number);
             let leaf = self.tree.leaf(entry.leaf);
             let mut found = false;

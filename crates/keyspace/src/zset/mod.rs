@@ -17,6 +17,7 @@ use std::ops::Range;
 
 use crate::collection::{Collection, Elements, Form, Limits};
 use crate::packed::ELEMENTS_MAX;
+use crate::stride::Stride;
 use crate::value::{Value, ValueRef};
 
 mod bounds;
@@ -158,15 +159,20 @@ impl<'a> ZsetRef<'a> {
         self.visit(0..self.len(), Direction::Forward, visit);
     }
 
-    /// Shows elements in the order of a walk, at least `count` of them from `from` on; returns where to go on, `None` at the
-    /// end. A small set is shown whole.
-    pub(crate) fn scan(self, from: u64, count: usize, mut visit: impl FnMut(&[u8], f64)) -> Option<u64> {
+    /// Shows elements in the order of a walk from `from` on until the stride is over; returns where to go on, `None` at the end. A
+    /// small set is shown whole.
+    pub(crate) fn scan(
+        self,
+        from: u64,
+        stride: &mut Stride<'_>,
+        mut visit: impl FnMut(&mut Stride<'_>, &[u8], f64),
+    ) -> Option<u64> {
         match self.0 {
             Form::Small(_) => {
-                self.visit_all(visit);
+                self.visit_all(|member, score| visit(stride, member, score));
                 None
             }
-            Form::Large(large) => large.scan(from, count, &mut visit),
+            Form::Large(large) => large.scan(from, stride, visit),
         }
     }
 

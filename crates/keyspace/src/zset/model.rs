@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::collection::Limits;
 use crate::rdb;
+use crate::stride::Stride;
 
 type Element = (f64, Vec<u8>);
 
@@ -96,7 +97,9 @@ fn check(zset: &Zset, model: &[Element]) {
     }
     let (mut walked, mut from) = (Vec::new(), Some(0));
     while let Some(cursor) = from {
-        from = zset.view().scan(cursor, 3, |member, score| walked.push((score, member.to_vec())));
+        from = zset.view().scan(cursor, &mut Stride::new(3, 300, None), |_, member, score| {
+            walked.push((score, member.to_vec()))
+        });
     }
     walked.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
     walked.dedup();

@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use sterna_command::{
-    Channels, Flags, Group, KEY_ARGUMENTS_MAX, NAME_BYTES_MAX, NAMES_BYTES_MAX, ReplyShape,
-    SERVER_ARGUMENTS_MAX, SERVER_REQUEST_BYTES_MAX,
+    Channels, Flags, Group, KEY_ARGUMENTS_MAX, NAME_BYTES_MAX, NAMES_BYTES_MAX, PATTERN_BYTES_MAX,
+    ReplyShape, SERVER_ARGUMENTS_MAX, SERVER_REQUEST_BYTES_MAX,
 };
 use sterna_journal::Refusal;
 use sterna_protocol::Args;
@@ -52,7 +52,8 @@ impl Shard {
             return if row.has(Flags::NO_AUTH) { Ok(Admission::Run) } else { Err(Failure::NO_AUTH) };
         }
         self.check_rights(slot, row, args)?;
-        if args.extent() > SERVER_REQUEST_BYTES_MAX {
+        let is_of_patterns = row.spec.channels == Channels::SubscribedPatterns;
+        if args.extent() > if is_of_patterns { PATTERN_BYTES_MAX } else { SERVER_REQUEST_BYTES_MAX } {
             check_length(row, args, self.connections[slot].in_multi())?;
         }
         let connection = &self.connections[slot];
@@ -443,8 +444,10 @@ fn check_length(row: &Row, args: Args<'_>, in_multi: bool) -> Result<(), Failure
     }
     let is_in_parts = row.has(Flags::IN_PARTS);
     let mut left = if is_in_parts && !in_multi { usize::MAX } else { NAMES_BYTES_MAX };
+    let is_of_patterns = row.spec.channels == Channels::SubscribedPatterns;
+    let most = if is_of_patterns { PATTERN_BYTES_MAX } else { NAME_BYTES_MAX };
     let mut fits = |name: &[u8]| {
-        let rest = left.checked_sub(name.len()).filter(|_| name.len() <= NAME_BYTES_MAX);
+        let rest = left.checked_sub(name.len()).filter(|_| name.len() <= most);
         left = rest.unwrap_or_default();
         rest.is_some()
     };
@@ -455,7 +458,7 @@ fn check_length(row: &Row, args: Args<'_>, in_multi: bool) -> Result<(), Failure
     } else {
         !matches!(row.spec.channels, Channels::Published) || args.get(1).is_none_or(&mut fits)
     };
-    if fit { Ok(()) } else { Err(Failure::names_too_long(&row.full_name, NAME_BYTES_MAX, NAMES_BYTES_MAX)) }
+    if fit { Ok(()) } else { Err(Failure::names_too_long(&row.full_name, most, NAMES_BYTES_MAX)) }
 }
 
 /// Whether the command is executed on keys, or in the Lua state: what a transaction that goes on in slices has to itself.

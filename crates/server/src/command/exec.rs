@@ -10,15 +10,15 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use sterna_command::{Channels, Command, Flags, Group};
-use sterna_keyspace::{Error, Garbage, HeldSteps, Outcome, Run};
+use sterna_command::{Channels, Command, Flags, Group, Keys, ReplyShape};
+use sterna_keyspace::{Error, Garbage, HeldSteps, Outcome, Run, SCAN_BYTES, Stride};
 use sterna_protocol::{Args, OwnedArgs, Reply};
 
 use super::Failure;
 use super::published::Message;
 use super::script::{ENDED, Place, ScriptCall, compile_ahead, needs_engine};
 use super::table::{Row, Runs, runs};
-use super::transaction_size::{QUICK_COMMANDS_MAX, is_long, names_long};
+use super::transaction_size::{QUICK_BYTES_MAX, QUICK_COMMANDS_MAX, is_long, names_long};
 use crate::apart::{Request, Task};
 use crate::connection::client::mark;
 use crate::connection::state::Wait;
@@ -265,11 +265,26 @@ impl Shard {
         until.is_some_and(|until| course.now >= until || self.own_letters > 0)
     }
 
-    /// Whether it looks at all keys, and these are many.
+    /// Whether it walks past names of keys that are many, or long, or hard to match: all with KEYS, some with each SCAN.
     fn walks_far(&self, transaction: &Transaction) -> bool {
-        let walks = |(row, _): &(&'static Row, OwnedArgs)| row.has(Flags::ALL_KEYS.union(Flags::IN_PARTS));
-        transaction.queued.iter().any(walks)
-            && self.server.partitions.keys(self.clock.now_ms) > QUICK_KEYS_MAX
+        let walks = |(row, _): &&(&'static Row, OwnedArgs)| {
+            row.has(Flags::ALL_KEYS.union(Flags::READONLY))
+                && row.spec.keys == Keys::None
+                && row.spec.reply.contains(&ReplyShape::Array)
+        };
+        let mut names = None;
+        let mut bytes = 0;
+        transaction.queued.iter().filter(walks).any(|(row, args)| {
+            let partitions = &self.server.partitions;
+            let (keys, in_all) = *names.get_or_insert_with(|| partitions.names(0..partitions.databases()));
+            bytes += if row.has(Flags::IN_PARTS) {
+                let stride = Stride::of_keys(QUICK_KEYS_MAX, QUICK_BYTES_MAX, args.args().get(1));
+                if stride.has_room(keys, in_all) { 0 } else { usize::MAX / 2 }
+            } else {
+                in_all.min(SCAN_BYTES)
+            };
+            bytes > QUICK_BYTES_MAX
+        })
     }
 
     /// The partitions of all keys that the transaction's commands and watches name; where they are many, all: finding out

@@ -9,9 +9,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use sterna_command::{
     Categories, Channels, Command, Flags, Group, KeyUse, KeyUses, Keys, Place, ReplyShape, Spec,
 };
+use sterna_keyspace::Stride;
 use sterna_protocol::frame::{self, Confirmation};
 use sterna_protocol::{Args, Reply};
-use sterna_pubsub::{Kind, glob};
+use sterna_pubsub::Kind;
 
 use super::nodes::names;
 use super::retention::check_length;
@@ -24,7 +25,7 @@ use crate::nodes::{BucketSet, ChannelKind, Question, bucket_of};
 use crate::parcel::Namespace;
 use crate::shard::Shard;
 use crate::shard::long::Prepared;
-use crate::shard::parts::{PART_SUBSCRIPTIONS, PART_WALK, PartEnd, Walk};
+use crate::shard::parts::{PART_BYTES, PART_SUBSCRIPTIONS, PART_WALK, PartEnd, WHOLE_BYTES, Walk};
 
 const SUBSCRIPTION: Flags = Flags::PUBSUB
     .union(Flags::NOSCRIPT)
@@ -437,17 +438,25 @@ fn channels(call: &mut Call<'_>, space: Namespace) -> Result<(), Failure> {
         return Err(unknown_or_arity(call));
     }
     let pattern = call.args.get(2);
-    let is_long = call.shard.directory_of(space).len() > PART_WALK || call.shard.has_many_names(call.slot);
-    if !call.in_exec && is_long {
+    let directory = call.shard.directory_of(space);
+    let mut stride = Stride::new(PART_WALK, WHOLE_BYTES, pattern);
+    let is_long = !stride.has_room(directory.len(), directory.name_bytes());
+    if !call.in_exec && (is_long || call.shard.has_many_names(call.slot)) {
         let elsewhere = call.shard.names_elsewhere(call.slot);
-        let walk = Walk::Channels { space, pattern: pattern.map(Box::from), stripe: 0, elsewhere };
+        let walk = Walk::Channels {
+            space,
+            pattern: pattern.map(Box::from),
+            stripe: 0,
+            of_stripe: Vec::new(),
+            elsewhere,
+        };
         call.shard.walk_in_parts(call.slot, call.row, walk);
         return Ok(());
     }
     let mut names = Vec::new();
     for stripe in 0..STRIPES {
         call.shard.directory_of(space).for_each_in(stripe, |name| {
-            if pattern.is_none_or(|pattern| glob::matches(pattern, name)) {
+            if stride.wants(name) {
                 names.push(Arc::clone(name));
             }
         });
@@ -554,16 +563,15 @@ impl Shard {
         index.unsubscribe_hashed(hash, name, slot as u32);
     }
 
-    /// Ends some of the connection's subscriptions of these kinds, [`PART_SUBSCRIPTIONS`] of them or all that are left, and
-    /// confirms each in `out`; how many. Runs have ended.
-    pub(crate) fn leave_some(&mut self, slot: usize, kinds: &[Kind], mut out: Option<&mut Vec<u8>>) -> usize {
-        let mut left_count = 0;
+    /// Ends some of the connection's subscriptions of these kinds, and confirms each in `out`; true: it has no other. Runs have ended.
+    pub(crate) fn leave_some(&mut self, slot: usize, kinds: &[Kind], mut out: Option<&mut Vec<u8>>) -> bool {
+        let mut stride = Stride::new(PART_SUBSCRIPTIONS, PART_BYTES, None);
         for &kind in kinds {
-            while left_count < PART_SUBSCRIPTIONS
+            while !stride.is_over()
                 && let Some(name) = self.connections[slot].subscriptions.pop(kind)
             {
                 self.uncount(slot, kind, &name);
-                left_count += 1;
+                stride.pass(name.len());
                 if let Some(out) = out.as_deref_mut() {
                     let connection = &self.connections[slot];
                     let count = count_of(connection, kind);
@@ -572,7 +580,8 @@ impl Shard {
             }
         }
         self.connections[slot].note_subscriptions();
-        left_count
+        let held = &self.connections[slot].subscriptions;
+        kinds.iter().all(|&kind| held.len(kind) == 0)
     }
 
     /// Ends every subscription of the connection (it closes, or asked to be RESET). Runs have ended.

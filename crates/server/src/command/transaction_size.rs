@@ -11,7 +11,7 @@ use crate::partitions::{Held, Scene, keys_of};
 pub(super) const QUICK_COMMANDS_MAX: usize = 256;
 
 /// Bytes of what is queued, and of the values that it may read or write as a whole, that are no reason to take slices.
-const QUICK_BYTES_MAX: usize = 640 << 10;
+pub(super) const QUICK_BYTES_MAX: usize = 640 << 10;
 
 /// Bytes that take as long as a byte of an element which a pattern makes the name of a key.
 const LOOK_UP_BYTES: usize = 64;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::thread;
 
 use sterna_keyspace::{
-    COMMANDS, Effects, Eviction, KeyGroup, Order, Policy, Presence, Settings, Wants, WhoIsServed,
+    COMMANDS, Effects, Eviction, KeyGroup, Order, Policy, Presence, Settings, Stride, Wants, WhoIsServed,
 };
 use sterna_protocol::{Limits, Parser, Proto};
 
@@ -387,9 +387,10 @@ fn a_visit_shows_every_key_once() {
     for index in 0..partitions.count() {
         let mut from = Some(0);
         while let Some(position) = from {
-            let next = partitions.visit(index, 0, position, 7, |record| {
-                *seen.entry(record.key().to_vec()).or_default() += 1;
-            });
+            let next =
+                partitions.visit(index, 0, position, &mut Stride::new(7, usize::MAX, None), |_, record| {
+                    *seen.entry(record.key().to_vec()).or_default() += 1;
+                });
             from = next.expect("nobody has it to himself");
         }
     }
@@ -440,7 +441,7 @@ fn what_a_script_keeps_is_busy_for_others_and_all_else_is_free() {
     assert_eq!(execute(&partitions, &format!("get {other}"), &mut log), "$1\r\n2\r\n");
     assert_eq!(partitions.evict(own, SCENE.now_ms, 1, &mut log), None);
     assert!(partitions.peek(0, b"k", SCENE.now_ms, |_| ()).is_err());
-    assert!(partitions.visit(own, 0, 0, 1, |_| ()).is_err());
+    assert!(partitions.visit(own, 0, 0, &mut Stride::unbounded(), |_, _| ()).is_err());
     // It names another one, and keeps that, too.
     script.take_again(only(others));
     script.release();

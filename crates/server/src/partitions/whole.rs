@@ -1,12 +1,18 @@
 //! What concerns all keys: what is recorded, snapshots, replay, figures.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use sterna_keyspace::{Effect, Error, Fill, KeyHash, Partition, Presence, Record, Settings, Stats, What};
+use sterna_keyspace::{
+    Effect, Error, Fill, KeyHash, Partition, Presence, Record, Settings, Stats, Stride, What,
+};
 
 use super::{Held, Partitions};
 use crate::libraries::Codes;
+
+/// Bytes of names that are copied while a partition is locked: who needs a key of it waits meanwhile.
+const BYTES_PER_LOCK: usize = 256 << 10;
 
 impl Partitions {
     /// The libraries as they are between two scripts, with what `stamp` says at that moment: for a thread of its own.
@@ -29,9 +35,8 @@ impl Partitions {
         with(&mut self.hold_settled())
     }
 
-    /// Shows the records of one partition's database to `visit`, at least `count` of them from `from` on (0 at first), if
-    /// there are as many; returns where to go on, `None` at the end. The partition is locked meanwhile. Error: somebody has its
-    /// keys to himself.
+    /// Shows the records of one partition's database to `visit`, from `from` on (0 at first) until the stride is over; returns where to go
+    /// on, `None` at the end. The partition is locked meanwhile. Error: somebody has its keys to himself.
     ///
     /// A key that is there from the first call to the last is shown exactly once: so a snapshot is taken without stopping
     /// anyone for long. A key that comes or goes meanwhile is in the journal.
@@ -40,25 +45,26 @@ impl Partitions {
         index: usize,
         db: usize,
         from: u64,
-        count: usize,
-        visit: impl FnMut(Record<'_>),
+        stride: &mut Stride<'_>,
+        visit: impl FnMut(&mut Stride<'_>, Record<'_>),
     ) -> Result<Option<u64>, Error> {
         let part = self.part_soon(index).filter(|_| !self.is_busy_at(index)).ok_or(Error::Busy)?;
-        Ok(part.scan(db, from, count, visit))
+        Ok(part.scan(db, from, stride, visit))
     }
 
     /// As [`Partitions::visit`], between two scripts, of the database that is stored under a number: for a thread of its own,
-    /// which may wait.
+    /// which may wait. At most about `count` of them.
     pub(crate) fn visit_settled(
         &self,
         index: usize,
         stored: usize,
         from: u64,
         count: usize,
-        visit: impl FnMut(Record<'_>),
+        mut visit: impl FnMut(Record<'_>),
     ) -> Option<u64> {
+        let mut stride = Stride::new(count, BYTES_PER_LOCK, None);
         let part = self.settled_part(index);
-        part.scan(part.shown_as(stored), from, count, visit)
+        part.scan(part.shown_as(stored), from, &mut stride, |_, record| visit(record))
     }
 
     /// What `read` makes of a key, which is not marked as used; `None`: there is none. Error: somebody has it to himself.
@@ -73,6 +79,12 @@ impl Partitions {
         let index = KeyHash::partition(hash, self.parts.len());
         let part = self.part_soon(index).filter(|_| !self.is_busy_at(index)).ok_or(Error::Busy)?;
         Ok(part.record(db, hash, key, now_ms).map(read))
+    }
+
+    /// The keys of these databases, and a bound on the bytes of their names.
+    pub(crate) fn names(&self, dbs: Range<usize>) -> (usize, usize) {
+        let names = self.each().flat_map(|part| dbs.clone().map(|db| part.names(db)).collect::<Vec<_>>());
+        names.fold((0, 0), |sum, part| (sum.0 + part.0, sum.1 + part.1))
     }
 
     /// Applies an effect read from a journal. False: it doesn't fit what is there.

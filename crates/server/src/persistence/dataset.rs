@@ -22,7 +22,7 @@ use std::sync::Arc;
 use sterna_command::Command;
 use sterna_journal::{Error, FileDisk, Options, Recovery, inspect};
 use sterna_keyspace::{
-    COMMANDS, Caller, Changes, Effect, KeyGroup, Record, Run, What, dump_libraries, dump_value,
+    COMMANDS, Caller, Changes, Effect, KeyGroup, Record, Run, Stride, What, dump_libraries, dump_value,
     read_libraries, restore_value,
 };
 use sterna_protocol::{OwnedArgs, Proto, Reply};
@@ -145,8 +145,9 @@ impl Dataset {
     }
 
     /// As [`Partitions::visit`]: nobody has its keys to himself.
-    fn visit(&self, db: usize, from: u64, count: usize, visit: impl FnMut(Record<'_>)) -> Option<u64> {
-        self.partitions.visit(0, db, from, count, visit).ok().flatten()
+    fn visit(&self, db: usize, from: u64, count: usize, mut visit: impl FnMut(Record<'_>)) -> Option<u64> {
+        let mut stride = Stride::new(count, usize::MAX, None);
+        self.partitions.visit(0, db, from, &mut stride, |_, record| visit(record)).ok().flatten()
     }
 
     /// How many keys there are of each type that have not expired.

@@ -268,13 +268,14 @@ impl Keyspace {
         }
         for index in 0..self.partitions.count() {
             for db in 0..DATABASES {
-                self.partitions.visit_settled(index, db, 0, usize::MAX, |record| {
+                let end = self.partitions.visit_settled(index, db, 0, usize::MAX, |record| {
                     let mut state = vec![0];
                     let mut value = record.value().to_value();
                     edit(&mut value);
                     write_state(&mut state, &value, record.expire_at_ms(), &mut |_| {});
                     states.insert([&[db as u8], record.key()].concat(), state);
                 });
+                assert_eq!(end, None, "it has few keys");
             }
         }
         states

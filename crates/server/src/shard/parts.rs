@@ -25,9 +25,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sterna_command::{Flags, Group, Keys, NAMES_BYTES_MAX, ReplyShape, Row};
-use sterna_keyspace::{Error, Garbage, Steps};
+use sterna_keyspace::{Error, Garbage, Steps, Stride};
 use sterna_protocol::{Args, LongRequest, OwnedArgs, Parser, Reply};
-use sterna_pubsub::{Kind, glob};
+use sterna_pubsub::Kind;
 
 use crate::connection::chunk;
 use crate::connection::output::OutputQueue;
@@ -60,7 +60,11 @@ pub(crate) const PART_WALK: usize = 1024;
 const PART_FIRST: usize = 8;
 
 /// Bytes of names that are taken together, and of what is answered for them.
-const PART_BYTES: usize = 256 << 10;
+pub(crate) const PART_BYTES: usize = 256 << 10;
+
+/// As many as [`PART_WALK`] names of usual length take, with a pattern that looks for something within them: where they are few, their
+/// walk is one part.
+pub(crate) const WHOLE_BYTES: usize = 2 << 20;
 
 /// A request that is not done when its turn is over.
 #[derive(Debug)]
@@ -107,8 +111,15 @@ enum Work {
 /// What is walked past, and from where on.
 #[derive(Debug)]
 pub(crate) enum Walk {
-    /// The channels of a directory that match, and those of other nodes that none here has, in lists.
-    Channels { space: Namespace, pattern: Option<Box<[u8]>>, stripe: usize, elsewhere: Vec<Vec<Arc<[u8]>>> },
+    /// The channels of a directory that match, and those of other nodes that none here has, in lists. `of_stripe`: those before `stripe` that
+    /// have yet to be looked at.
+    Channels {
+        space: Namespace,
+        pattern: Option<Box<[u8]>>,
+        stripe: usize,
+        of_stripe: Vec<Arc<[u8]>>,
+        elsewhere: Vec<Vec<Arc<[u8]>>>,
+    },
     /// The keys of a database that match.
     Keys { db: usize, pattern: Box<[u8]>, partition: usize, from: u64 },
     /// All keys, by slot.
@@ -121,7 +132,7 @@ pub(crate) enum Walk {
 /// million names are never moved or freed at once.
 #[derive(Debug, Default)]
 struct Found {
-    lists: VecDeque<Vec<Arc<[u8]>>>,
+    lists: VecDeque<std::vec::IntoIter<Arc<[u8]>>>,
     count: usize,
 }
 
@@ -129,8 +140,24 @@ impl Found {
     fn add(&mut self, names: Vec<Arc<[u8]>>) {
         self.count += names.len();
         if !names.is_empty() {
-            self.lists.push_back(names);
+            self.lists.push_back(names.into_iter());
         }
+    }
+
+    /// Answers some of them; true: those were the last.
+    fn answer_some(&mut self, reply: &mut Reply<'_>) -> bool {
+        let mut stride = Stride::new(PART_WALK, PART_BYTES, None);
+        while let Some(list) = self.lists.front_mut() {
+            for name in list {
+                reply.bulk(&name);
+                stride.pass(name.len());
+                if stride.is_over() {
+                    return false;
+                }
+            }
+            self.lists.pop_front();
+        }
+        true
     }
 }
 
@@ -200,7 +227,7 @@ impl Shard {
         let is_long = args.len() > whole_max(row) || args.extent() > NAMES_BYTES_MAX;
         let work = if is_long && !row.has(Flags::ALL_KEYS) {
             Work::Names { request: None, total: Total::of(row) }
-        } else if row.has(Flags::ALL_KEYS) && self.server.partitions.keys(self.clock.now_ms) > PART_WALK {
+        } else if row.has(Flags::ALL_KEYS) && self.walk_is_long(slot, args) {
             let db = usize::from(self.connections[slot].db);
             let pattern = args.get(1).unwrap_or_default().into();
             let walk = Walk::Keys { db, pattern, partition: 0, from: 0 };
@@ -210,6 +237,13 @@ impl Shard {
         };
         self.begin_parts(slot, row, work);
         true
+    }
+
+    /// Whether it may take long to walk past all keys of the connection's database.
+    fn walk_is_long(&self, slot: usize, args: Args<'_>) -> bool {
+        let db = usize::from(self.connections[slot].db);
+        let (keys, bytes) = self.server.partitions.names(db..db + 1);
+        !Stride::of_keys(PART_WALK, WHOLE_BYTES, args.get(1)).has_room(keys, bytes)
     }
 
     fn begin_parts(&mut self, slot: usize, row: &'static Row, work: Work) {
@@ -228,7 +262,8 @@ impl Shard {
         confirms: bool,
     ) -> bool {
         let held = &self.connections[slot].subscriptions;
-        let is_long = kinds.iter().map(|&kind| held.len(kind)).sum::<usize>() > PART_SUBSCRIPTIONS;
+        let is_long = kinds.iter().map(|&kind| held.len(kind)).sum::<usize>() > PART_SUBSCRIPTIONS
+            || kinds.iter().map(|&kind| held.name_bytes(kind)).sum::<usize>() > PART_BYTES;
         if is_long {
             self.begin_parts(slot, row, Work::Leave { kinds, confirms });
         }
@@ -316,7 +351,9 @@ impl Shard {
         if connection.is_leaving {
             return true;
         }
+        let name_bytes = ALL_KINDS.iter().map(|&kind| connection.subscriptions.name_bytes(kind));
         let is_quick = connection.subscriptions.len_of_all() <= PART_SUBSCRIPTIONS
+            && name_bytes.sum::<usize>() <= PART_BYTES
             && connection.watched() <= PART_WATCHES
             && connection.prefixes() <= PART_PREFIXES;
         if self.is_stopping || is_quick {
@@ -435,8 +472,7 @@ impl Shard {
                 }
             }
             Work::Leave { kinds, confirms } => {
-                let left = self.leave_some(slot, kinds, confirms.then_some(&mut *out));
-                let is_done = left < PART_SUBSCRIPTIONS;
+                let is_done = self.leave_some(slot, kinds, confirms.then_some(&mut *out));
                 // RESET has more to do than to leave, and does it as if it had left nothing.
                 if is_done && !*confirms {
                     let args = OwnedArgs::from_slices(&[row.spec.name.as_bytes()]);
@@ -531,25 +567,37 @@ impl Shard {
     fn part_of_walk(&self, walk: &mut Walk, found: &mut Found, reply: &mut Reply<'_>) -> Result<bool, Error> {
         let mut names: Vec<Arc<[u8]>> = Vec::new();
         let is_over = match walk {
-            Walk::Channels { space, pattern, stripe, elsewhere } => {
-                self.directory_of(*space).for_each_in(*stripe, |name| {
-                    if pattern.as_deref().is_none_or(|pattern| glob::matches(pattern, name)) {
-                        names.push(Arc::clone(name));
+            Walk::Channels { space, pattern, stripe, of_stripe, elsewhere } => {
+                let mut stride = Stride::new(PART_WALK, PART_BYTES, pattern.as_deref());
+                while !stride.is_over() {
+                    let Some(name) = of_stripe.pop() else {
+                        if *stripe == STRIPES {
+                            break;
+                        }
+                        self.directory_of(*space)
+                            .for_each_in(*stripe, |name| of_stripe.push(Arc::clone(name)));
+                        *stripe += 1;
+                        stride.pass(0);
+                        continue;
+                    };
+                    stride.pass(name.len());
+                    if stride.wants(&name) {
+                        names.push(name);
                     }
-                });
-                *stripe += 1;
-                if *stripe == STRIPES {
+                }
+                let is_over = *stripe == STRIPES && of_stripe.is_empty();
+                if is_over {
                     std::mem::take(elsewhere).into_iter().for_each(|list| found.add(list));
                 }
-                *stripe == STRIPES
+                is_over
             }
             Walk::Keys { db, pattern, partition, from } => {
-                let (now_ms, every) = (self.clock.now_ms, **pattern == *b"*");
+                let now_ms = self.clock.now_ms;
                 let partitions = &self.server.partitions;
-                let count = glob::as_many(PART_WALK, pattern);
-                let next = partitions.visit(*partition, *db, *from, count, |record| {
+                let mut stride = Stride::of_keys(PART_WALK, PART_BYTES, Some(pattern));
+                let next = partitions.visit(*partition, *db, *from, &mut stride, |stride, record| {
                     let key = record.key();
-                    if !record.is_expired(now_ms) && (every || glob::matches(pattern, key)) {
+                    if !record.is_expired(now_ms) && stride.wants(key) {
                         names.push(key.into());
                     }
                 })?;
@@ -558,19 +606,16 @@ impl Shard {
                 *partition == partitions.count()
             }
             Walk::Slots(slots) => {
+                let mut stride = Stride::new(PART_WALK, PART_BYTES, None);
                 let is_over =
-                    slots.step(&self.server.partitions, self.clock.now_ms, PART_WALK, &mut names)?;
+                    slots.step(&self.server.partitions, self.clock.now_ms, &mut stride, &mut names)?;
                 if is_over && !slots.answers_names() {
                     slots.answer(reply);
                     return Ok(true);
                 }
                 is_over
             }
-            Walk::Done => {
-                let some = found.lists.pop_front().unwrap_or_default();
-                some.iter().for_each(|name| reply.bulk(name));
-                return Ok(found.lists.is_empty());
-            }
+            Walk::Done => return Ok(found.answer_some(reply)),
         };
         found.add(names);
         if !is_over {

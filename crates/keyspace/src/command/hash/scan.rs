@@ -3,10 +3,9 @@
 //! A cursor is a position (see `compact/mod.rs`); a small hash is answered at once. A field that is there during the whole walk is
 //! answered exactly once, where Redis promises at least once.
 
-use sterna_pubsub::glob;
-
 use super::*;
-use crate::command::scan::{COUNT_MAX, parse_cursor};
+use crate::command::scan::{COUNT_MAX, SCAN_BYTES, parse_cursor};
+use crate::stride::Stride;
 
 pub(in super::super) const HSCAN: Command<Run> = row(
     Spec {
@@ -42,8 +41,9 @@ fn hscan(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Out
     };
     let options = Options::parse(args)?;
     let mut found = Vec::new();
-    let next = hash.scan(cursor, options.count, now_ms, |field| {
-        if options.pattern.is_none_or(|pattern| glob::matches(pattern, &field.name.text())) {
+    let mut stride = Stride::of_keys(options.count, SCAN_BYTES, options.pattern);
+    let next = hash.scan(cursor, &mut stride, now_ms, |stride, field| {
+        if stride.wants(&field.name.text()) {
             found.push(field);
         }
     });
@@ -79,9 +79,6 @@ impl<'a> Options<'a> {
             }
             at += 2;
         }
-        options.pattern = options.pattern.filter(|&pattern| pattern != b"*");
-        options.count =
-            options.pattern.map_or(options.count, |pattern| glob::as_many(options.count, pattern));
         Ok(options)
     }
 }

@@ -3,10 +3,9 @@
 //! A cursor is a position (see `compact/mod.rs`); a small set is answered at once. A member that is there during the whole
 //! walk is answered exactly once, where Redis promises at least once.
 
-use sterna_pubsub::glob;
-
 use super::*;
-use crate::command::scan::{COUNT_MAX, parse_cursor};
+use crate::command::scan::{COUNT_MAX, SCAN_BYTES, parse_cursor};
+use crate::stride::Stride;
 
 pub(in super::super) const SSCAN: Command<Run> = row(
     Spec {
@@ -35,11 +34,12 @@ fn sscan(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Out
     };
     let (pattern, count) = parse(args)?;
     let mut found = Vec::new();
-    let next = set.scan(cursor, count, |member| {
-        let matches = pattern.is_none_or(|pattern| match member {
-            Member::Int(number) => glob::matches(pattern, itoa::Buffer::new().format(number).as_bytes()),
-            Member::Text(name) => glob::matches(pattern, name),
-        });
+    let mut stride = Stride::of_keys(count, SCAN_BYTES, pattern);
+    let next = set.scan(cursor, &mut stride, |stride, member| {
+        let matches = match member {
+            Member::Int(number) => stride.wants(itoa::Buffer::new().format(number).as_bytes()),
+            Member::Text(name) => stride.wants(name),
+        };
         if matches {
             found.push(member);
         }
@@ -67,6 +67,5 @@ fn parse(args: Args<'_>) -> Result<(Option<&[u8]>, usize), Error> {
         }
         at += 2;
     }
-    let pattern = pattern.filter(|&pattern| pattern != b"*");
-    Ok((pattern, pattern.map_or(count, |pattern| glob::as_many(count, pattern))))
+    Ok((pattern, count))
 }

@@ -1,8 +1,8 @@
 //! ZSCAN.
 
-use sterna_pubsub::glob;
-
 use super::*;
+use crate::command::scan::SCAN_BYTES;
+use crate::stride::Stride;
 
 pub(in crate::command) const ZSCAN: Command<Run> = row(
     Spec {
@@ -49,8 +49,9 @@ fn zscan(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Out
     let mut elements = reply.part(&mut found);
     let mut len = 0;
     let mut text = Vec::new();
-    let next = zset.scan(cursor, options.count, |member, score| {
-        if options.pattern.is_none_or(|pattern| glob::matches(pattern, member)) {
+    let mut stride = Stride::of_keys(options.count, SCAN_BYTES, options.pattern);
+    let next = zset.scan(cursor, &mut stride, |stride, member, score| {
+        if stride.wants(member) {
             text.clear();
             zset.write_scanned_score(&mut text, score);
             elements.bulk(member);
@@ -83,9 +84,6 @@ impl<'a> Options<'a> {
             }
             at += 2;
         }
-        options.pattern = options.pattern.filter(|&pattern| pattern != b"*");
-        options.count =
-            options.pattern.map_or(options.count, |pattern| glob::as_many(options.count, pattern));
         Ok(options)
     }
 }
