@@ -48,6 +48,17 @@ pub(crate) enum Class {
     Busy,
 }
 
+/// What becomes of a connection that has been served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// It has more to say.
+    GoesOn,
+    /// It has said all for now.
+    Ends,
+    /// It is held, whatever it has to say.
+    Waits,
+}
+
 /// See the module.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Pace {
@@ -71,9 +82,14 @@ impl Pace {
         }
     }
 
-    /// The connection has been served; `goes_on` if it has more to say.
+    /// The connection has been served.
     #[inline]
-    pub(crate) fn note(&mut self, took: Duration, requests: u64, goes_on: bool) {
+    pub(crate) fn note(&mut self, took: Duration, requests: u64, then: Then) {
+        if requests == 0 && then == Then::Waits {
+            // Nothing of what it asks for has been done: that says nothing about it.
+            return;
+        }
+        let goes_on = then == Then::GoesOn;
         self.burst_ns += took.as_nanos() as u64;
         self.burst_requests += requests;
         let is_long = self.burst_ns > QUIET_BURST_MAX.as_nanos() as u64;
@@ -106,7 +122,8 @@ mod tests {
     /// After bursts, or parts of them: how long each took, in microseconds, how many requests it was, and whether it went on.
     fn after(mut pace: Pace, bursts: &[(u64, u64, bool)]) -> Class {
         for &(us, requests, goes_on) in bursts {
-            pace.note(Duration::from_micros(us), requests, goes_on);
+            let then = if goes_on { Then::GoesOn } else { Then::Ends };
+            pace.note(Duration::from_micros(us), requests, then);
         }
         pace.class()
     }
@@ -117,6 +134,19 @@ mod tests {
         // In slices, the last of which executes little, or nothing.
         assert_eq!(after(known(), &[(150, 200, true), (5, 10, true), (1, 0, false)]), Class::Busy);
         assert_eq!(after(known(), &[(100, 256, false), (3, 1, false)]), Class::Quiet);
+    }
+
+    #[test]
+    fn who_is_held_before_anything_was_done_is_what_it_was() {
+        let mut publisher = known();
+        publisher.note(Duration::from_micros(150), 200, Then::GoesOn);
+        assert_eq!(publisher.class(), Class::Busy);
+        // Turn after turn, since the shard is behind.
+        (0..10).for_each(|_| publisher.note(Duration::from_micros(1), 0, Then::Waits));
+        assert_eq!(publisher.class(), Class::Busy);
+        // One that waits with its first request for what takes long has been served.
+        publisher.note(Duration::from_micros(3), 1, Then::Waits);
+        assert_eq!(after(publisher, &[(3, 1, false)]), Class::Quiet);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! A connection that asks for little at once is *quiet* (`connection/pace.rs`); all quiet ones are served in each turn, so
 //! that a client that asks now and then waits for one turn and not for everybody. One that has yet to show that is *fresh*; these
-//! are served behind the quiet ones, for as long as those have left and some time in any case. The others are *busy* and share
+//! are served behind the quiet ones, for as long as those have left and some time in any case. So is a quiet one with a request that
+//! anybody can see to be long, by the number of its arguments. The others are *busy* and share
 //! what is left of the turn, one batch after the other. Who has yet to authenticate is a *stranger*, and all strangers together
 //! have a small part of the turn. A TLS handshake, which takes as long as hundreds of requests, comes last.
 
@@ -11,7 +12,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use crate::connection::Connection;
-use crate::connection::pace::Class;
+use crate::connection::pace::{Class, Then};
 use crate::connection::state::ConnectionRef;
 use crate::shard::Shard;
 use crate::shard::serve::{BATCH_TIME_MAX, READ_AGAIN_TIME_MAX};
@@ -78,6 +79,18 @@ impl Ready {
                 class => self.list_of(class),
             };
             list.push_back(connection.me);
+        }
+    }
+
+    /// Whether any that is quiet waits.
+    pub(super) fn has_quiet(&self) -> bool {
+        !self.quiet.is_empty()
+    }
+
+    /// Adds a quiet connection among the fresh ones: what it asks for takes long. It is the one that is served.
+    pub(super) fn add_behind_quiet(&mut self, connection: &mut Connection) {
+        if !std::mem::replace(&mut connection.is_ready, true) {
+            self.fresh.push_back(connection.me);
         }
     }
 
@@ -193,11 +206,12 @@ impl Shard {
         let Some(connection) = self.connection_of(who).filter(|_| !was_handshaking) else { return };
         let before = connection.pace.class();
         let requests = connection.client.commands.load(Relaxed) - requests_before;
-        if requests == 0 && !connection.is_ready && connection.state().wait().is_some() {
-            // Nothing of what it asks for has been done: that says nothing about it.
-            return;
-        }
-        connection.pace.note(took, requests, connection.is_ready);
+        let then = match connection.is_ready {
+            true => Then::GoesOn,
+            false if connection.state().wait().is_some() => Then::Waits,
+            false => Then::Ends,
+        };
+        connection.pace.note(took, requests, then);
         let class = connection.pace.class();
         if class != before {
             self.ready.move_last(who, before, class);

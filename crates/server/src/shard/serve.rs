@@ -51,6 +51,11 @@ const READ_BESIDE_QUIET: usize = 16 * 1024;
 /// Bytes handed to an incomplete request when it isn't known how many it lacks.
 const PARTIAL_STEP: usize = 512;
 
+/// A request with so many arguments is wide, if it is as long: it takes as long as a hundred others, whoever asks. Bytes tell most
+/// requests from it without a look.
+const WIDE_ARGS_MIN: usize = 256;
+const WIDE_BYTES_MIN: usize = 2048;
+
 /// Reply bytes after which a new chunk is begun, so that one doesn't grow without bound in a batch.
 const REPLY_CHUNK_BYTES: usize = 256 * 1024;
 
@@ -76,6 +81,12 @@ impl Serving {
     pub(super) fn is_over(&self, now: Instant) -> bool {
         now > self.until || self.requests >= self.requests_max
     }
+}
+
+/// How many arguments the request has, of which these are the first bytes, by what it says itself.
+fn arguments_said(bytes: &[u8]) -> Option<usize> {
+    let digits = bytes.strip_prefix(b"*")?.split(|&byte| byte == b'\r').next()?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 impl Shard {
@@ -121,6 +132,11 @@ impl Shard {
                     self.serve_page(slot, &scratch[..n]);
                 } else if is_held {
                     self.keep(slot, &scratch[..n]);
+                } else if n >= WIDE_BYTES_MIN && self.lets_quiet_pass(slot, &scratch[..n]) {
+                    self.keep(slot, &scratch[..n]);
+                    if let Some(connection) = self.connections.get_mut(slot) {
+                        self.ready.add_behind_quiet(connection);
+                    }
                 } else if !self.connections[slot].is_event_stream {
                     self.serve_bytes(slot, &scratch[..n]);
                 }
@@ -168,6 +184,17 @@ impl Shard {
         } else {
             READ_BYTES
         }
+    }
+
+    /// Whether quiet clients are served before what a quiet one has just sent, because that is wide.
+    #[cold]
+    fn lets_quiet_pass(&self, slot: usize, bytes: &[u8]) -> bool {
+        let connection = &self.connections[slot];
+        if connection.pace.class() != Class::Quiet || !self.ready.has_quiet() {
+            return false;
+        }
+        let head = connection.partial.as_ref().map_or(bytes, |partial| partial.request.bytes());
+        arguments_said(head).is_some_and(|args| args >= WIDE_ARGS_MIN)
     }
 
     /// Whether the connection that is served may be read from again in its turn.
