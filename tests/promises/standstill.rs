@@ -7,7 +7,7 @@ use std::time::Duration;
 use sterna_protocol::decode::Value;
 use sterna_tests::client::{Client, Frame, request_bytes};
 use sterna_tests::faults::Faults;
-use sterna_tests::server::{Launch, PATIENCE, Server};
+use sterna_tests::server::{Launch, PATIENCE, Server, wait_for};
 
 use crate::credit::{MOMENT, many_on_shard, on_shard, used_memory};
 
@@ -246,4 +246,31 @@ fn what_a_script_has_yet_to_tell_its_own_shard_has_an_end() {
             assert_eq!(channel, Some(format!("__keyspace@0__:k{number}").into_bytes()));
         }
     }
+}
+
+#[test]
+fn who_waits_for_a_shard_that_stands_still_is_let_go_beside_a_script_when_it_goes_on() {
+    let (server, faults) = launch(&["--busy-reply-threshold", "1"]);
+    let (mut publisher, mut script) = (on_shard(&server, 0), on_shard(&server, 0));
+    let (mut admin, mut subscriber) = (on_shard(&server, 0), on_shard(&server, 1));
+    subscriber.request(&["SUBSCRIBE", "c"]);
+    faults.hold_thread(STILL);
+    publisher.send(&["PUBLISH", "c", &"x".repeat(2 << 20)]);
+    wait_for("the message to be published", || {
+        admin.text(&["INFO", "commandstats"]).contains("cmdstat_publish:calls=1").then_some(())
+    });
+    publisher.send(&["PING"]);
+    assert_eq!(admin.text(&["ECHO", "x"]), "x");
+    script.send(&["EVAL", "while true do end", "0"]);
+    wait_for("the script to be busy", || {
+        admin.send(&["GET", "k"]);
+        matches!(admin.value(), Value::Error(text) if text.starts_with(b"BUSY")).then_some(())
+    });
+    faults.release_thread();
+    // The script goes on until the publisher has been answered both.
+    assert_eq!(publisher.value(), Value::Int(1));
+    publisher.value();
+    assert_eq!(admin.request(&["SCRIPT", "KILL"]), Value::Simple(b"OK".to_vec()));
+    assert!(script.error().contains("killed by user"));
+    assert!(subscriber.value().as_slice().is_some());
 }

@@ -65,6 +65,25 @@ impl Wide {
     pub(super) fn push(&mut self, parcel: Parcel) {
         self.messages.push_back(parcel);
     }
+
+    /// Gives it the turn if that is free; whether it has it. `is_event`: of a letter that the shard hands out; `has_letters`: there are
+    /// letters of its own, behind which a request waits.
+    ///
+    /// Events have a turn of their own: the request whose turn it is may wait for another shard, which may wait until this one hands out what
+    /// stands behind them. Of these there is one at a time as well.
+    fn gives_turn(&mut self, matching: &mut Matching, is_event: bool, has_letters: bool) -> bool {
+        if matching.has_turn() || !self.is_empty() {
+            return matching.has_turn();
+        }
+        let is_free = self.matching_now.strong_count() == 0;
+        if is_event || !has_letters && is_free {
+            let turn = matching.take_turn();
+            if is_free {
+                self.matching_now = turn;
+            }
+        }
+        matching.has_turn()
+    }
 }
 
 impl Shard {
@@ -157,20 +176,7 @@ impl Shard {
     }
 
     fn takes_turn(&mut self, matching: &mut Matching) -> bool {
-        if matching.has_turn() || !self.wide.is_empty() {
-            return matching.has_turn();
-        }
-        let is_free = self.wide.matching_now.strong_count() == 0;
-        // Events in the mail have a turn of their own: the request whose turn it is may wait for another shard, which may wait until this
-        // one hands out what stands behind them. Of these there is one at a time as well.
-        let is_event = self.fanout.order == Order::Now;
-        if is_event || self.own_letters == 0 && is_free {
-            let turn = matching.take_turn();
-            if is_free {
-                self.wide.matching_now = turn;
-            }
-        }
-        matching.has_turn()
+        self.wide.gives_turn(matching, self.fanout.order == Order::Now, self.own_letters > 0)
     }
 
     /// Every pattern that matches, in one piece.
@@ -263,5 +269,29 @@ impl Shard {
         if let Some(matching) = prepared.matching.take() {
             self.free_names(matching.end().patterns);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_matched_while_a_request_waits_in_its_turn_and_no_other_request_is() {
+        let mut wide = Wide::default();
+        let [mut request, mut event, mut other] = std::array::from_fn(|_| Matching::begin());
+        assert!(wide.gives_turn(&mut request, false, false));
+        // It waits for another shard now, and that until these have been handed out.
+        assert!(wide.gives_turn(&mut event, true, true));
+        assert!(!wide.gives_turn(&mut other, false, true));
+        drop(event);
+        assert!(!wide.gives_turn(&mut other, false, false), "it is the turn of the first still");
+        drop(request);
+        assert!(!wide.gives_turn(&mut other, false, true), "it comes behind what is in the mail");
+        assert!(wide.gives_turn(&mut other, false, false));
+        // With the turn free an event takes that, so that no request is matched beside it.
+        drop(other);
+        let [mut event, mut request] = std::array::from_fn(|_| Matching::begin());
+        assert!(wide.gives_turn(&mut event, true, true) && !wide.gives_turn(&mut request, false, false));
     }
 }
