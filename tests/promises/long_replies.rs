@@ -1,5 +1,6 @@
 //! A reply that is made as a whole before any of it is sent has an end: that of what its client may have queued, or its own.
 
+use rustix::process::Signal;
 use sterna_protocol::decode::Value;
 use sterna_tests::client::Client;
 use sterna_tests::memory::resident_bytes_at_most;
@@ -147,4 +148,53 @@ fn long_values_behind_very_many_that_are_missing_are_not_read_all_at_once() {
     let most = resident_bytes_at_most(server.pid());
     println!("{most} bytes");
     assert!(most < MEMORY, "{most} bytes");
+}
+
+#[test]
+fn a_transaction_that_takes_what_is_long_of_much_that_is_short_is_not_made_in_one_piece() {
+    const LONG: usize = 100;
+    let server = Server::sterna(1, &["--appendonly", "no"]);
+    let mut other = server.connect();
+    let text = "x".repeat(VALUE);
+    for nth in 0..LONG {
+        other.request(&["RPUSH", "list", &text]);
+        other.request(&["ZADD", "zset", "0", &format!("{nth}{text}")]);
+        other.request(&["XADD", "stream", "*", "f", &text[..100_000]]);
+    }
+    for first in 0..60 {
+        let names: Vec<String> = (0..1000).map(|nth| format!("{first}:{nth}")).collect();
+        let elements = names.iter().map(String::as_str);
+        other.request(&[vec!["RPUSH", "list"], elements.clone().collect()].concat());
+        let scored = elements.flat_map(|name| ["1", name]);
+        other.request(&[vec!["ZADD", "zset"], scored.collect()].concat());
+    }
+    other.request(&["XGROUP", "CREATE", "stream", "g", "0"]);
+    other.request(&["XREADGROUP", "GROUP", "g", "one", "COUNT", "1000", "STREAMS", "stream", ">"]);
+    let requests: [(&[&str], usize); 3] = [
+        (&["LPOP", "list"], LONG),
+        (&["ZPOPMIN", "zset"], LONG),
+        (&["XAUTOCLAIM", "stream", "g", "two", "0", "0"], 1),
+    ];
+    for (request, times) in requests {
+        let mut taker = server.connect();
+        taker.request(&["CLIENT", "SETNAME", "taker"]);
+        // Else it would be served behind those who ask for little.
+        (0..64).for_each(|_| taker.assert_quiet());
+        taker.request(&["MULTI"]);
+        (0..times).for_each(|_| drop(taker.request(request)));
+        (0..64).for_each(|_| other.assert_quiet());
+        // Both are there when the server goes on, the transaction before the question.
+        server.freeze();
+        taker.send(&["EXEC"]);
+        other.send(&["CLIENT", "LIST"]);
+        server.signal(Signal::CONT);
+        let clients = other.value();
+        let clients = String::from_utf8_lossy(clients.as_bytes().expect("a text")).into_owned();
+        let line = clients.lines().find(|line| line.contains(" name=taker ")).expect("the taker");
+        let queued =
+            line.split(" omem=").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<usize>().ok());
+        assert!(queued.expect("a number") < 1 << 20, "{request:?}: {line}");
+        let Value::Array(replies) = taker.value() else { panic!("an array") };
+        assert_eq!(replies.len(), times);
+    }
 }

@@ -10,7 +10,7 @@ use crate::rdb;
 use crate::set::{Set, SetRef};
 use crate::stream::Stream;
 use crate::string::{Long, PART_BYTES, Text};
-use crate::zset::{Zset, ZsetRef};
+use crate::zset::{Direction, Zset, ZsetRef};
 
 /// Longest string. Source: Redis's `proto-max-bulk-len` by default, and its bound before that was an option.
 pub(crate) const STRING_BYTES_MAX: usize = 512 << 20;
@@ -301,6 +301,24 @@ impl<'a> ValueRef<'a> {
     pub fn bytes_of_fields<'n>(self, names: impl Iterator<Item = &'n [u8]>, now_ms: u64) -> usize {
         let ValueRef::Hash(hash) = self else { return 0 };
         names.filter_map(|name| hash.get(name, now_ms)).map(|value| value.text().len()).sum()
+    }
+
+    /// Bytes of the longer of the elements at its ends, which are the next to be taken; of what has no ends, none.
+    pub fn bytes_at_ends(self) -> usize {
+        match self {
+            ValueRef::List(list) => {
+                let bytes_at = |index| list.get(index).map_or(0, |element| element.text().len());
+                bytes_at(0).max(bytes_at(list.len().saturating_sub(1)))
+            }
+            ValueRef::Zset(zset) => {
+                let mut longest = 0;
+                for end in [0..1, zset.len().saturating_sub(1)..zset.len()] {
+                    zset.visit(end, Direction::Forward, |member, _| longest = longest.max(member.len()));
+                }
+                longest
+            }
+            _ => 0,
+        }
     }
 
     /// The stream, if it is one.

@@ -13,6 +13,9 @@ pub(super) const QUICK_COMMANDS_MAX: usize = 256;
 /// Bytes of what is queued, and of the values that it may read or write as a whole, that are no reason to take slices.
 pub(super) const QUICK_BYTES_MAX: usize = 640 << 10;
 
+/// Entries that XAUTOCLAIM claims where it is not told how many.
+const CLAIMED_BY_DEFAULT: usize = 100;
+
 /// Bytes that take as long as a byte of an element which a pattern makes the name of a key.
 const LOOK_UP_BYTES: usize = 64;
 
@@ -45,6 +48,8 @@ fn elements_asked(row: &Row, args: Args<'_>) -> (usize, usize) {
     let once = most(&mut numbers().map(|number| number.max(0).unsigned_abs()));
     let draws = row.spec.tips.contains(&"nondeterministic_output");
     let again = most(&mut numbers().filter(|&number| draws && number < 0).map(i64::unsigned_abs));
+    // XAUTOCLAIM is told how long entries have been idle, and perhaps not how many it is to claim.
+    let once = if row.spec.group == Group::Stream { once.max(CLAIMED_BY_DEFAULT) } else { once };
     (once, again.max(args.len()))
 }
 

@@ -455,7 +455,8 @@ impl Held<'_> {
         keys.filter_map(bytes).sum()
     }
 
-    /// Bytes of elements of what these keys hold: of `once` each, as far as there are as many, and of `again` in any case.
+    /// Bytes of elements of what these keys hold: of `once` each, as far as there are as many, and of `again` in any case. They are of
+    /// mean length, but for those at the ends.
     pub(crate) fn bytes_of_elements<'k>(
         &self,
         scene: Scene,
@@ -468,7 +469,8 @@ impl Held<'_> {
             let part = self.partition_ref(KeyHash::partition(hash, self.of.count()));
             let value = part.record(scene.db, hash, key, scene.now_ms)?.value();
             let all = value.elements().max(1);
-            Some((value.heap_bytes() / all).saturating_mul(once.min(all).max(again)))
+            let mean = (value.heap_bytes() / all).saturating_mul(once.min(all).max(again));
+            Some(mean.max(value.bytes_at_ends()))
         };
         keys.filter_map(bytes).fold(0, usize::saturating_add)
     }
