@@ -340,29 +340,39 @@ pub struct Connections {
 /// How often an error is logged that comes again and again: one of the credentials comes with each of several attempts a second.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Errors that are remembered.
+/// Different errors that are logged in that time: where one names a subject, there may be as many of it as there are subjects.
 const COMPLAINTS_MAX: usize = 8;
 
-/// Errors that were logged lately: when that was, and how many more there have been.
+/// Errors that were logged lately.
 #[derive(Debug, Default)]
-struct Complaints(Vec<(String, Instant, u64)>);
+struct Complaints {
+    /// When that was, and how many more there have been.
+    logged: Vec<(String, Instant, u64)>,
+    /// How many others there have been.
+    others: u64,
+}
 
 impl Complaints {
     /// How many of these were left out since the last one, if this is to be logged.
     fn admit(&mut self, text: &str, now: Instant) -> Option<u64> {
-        if let Some((_, at, left_out)) = self.0.iter_mut().find(|(known, ..)| known == text) {
-            if now.saturating_duration_since(*at) < COMPLAINT_INTERVAL {
+        let is_recent = |at: Instant| now.saturating_duration_since(at) < COMPLAINT_INTERVAL;
+        if let Some((_, at, left_out)) = self.logged.iter_mut().find(|(known, ..)| known == text) {
+            if is_recent(*at) {
                 *left_out += 1;
                 return None;
             }
             *at = now;
             return Some(std::mem::take(left_out));
         }
-        if self.0.len() == COMPLAINTS_MAX {
-            self.0.remove(0);
+        if self.logged.len() == COMPLAINTS_MAX {
+            let Some(at) = self.logged.iter().position(|&(_, at, _)| !is_recent(at)) else {
+                self.others += 1;
+                return None;
+            };
+            self.others += self.logged.swap_remove(at).2;
         }
-        self.0.push((text.to_owned(), now, 0));
-        Some(0)
+        self.logged.push((text.to_owned(), now, 0));
+        Some(std::mem::take(&mut self.others))
     }
 }
 
@@ -416,8 +426,13 @@ mod tests {
         assert_eq!(logged("another", 9_999), Some(0));
         assert_eq!(logged("refused", 10_000), Some(9_999));
         assert_eq!(logged("refused", 20_000), Some(0));
-        (0..100).for_each(|number| assert_eq!(logged(&number.to_string(), 20_001), Some(0)));
-        assert!(complaints.0.len() <= COMPLAINTS_MAX);
+        // However many different ones there are.
+        let mut of_hundred =
+            |ms| (0..100).filter_map(|nth| logged(&nth.to_string(), ms)).collect::<Vec<u64>>();
+        assert_eq!(of_hundred(20_001), [0; COMPLAINTS_MAX - 1]);
+        let later = of_hundred(30_001);
+        assert_eq!(later.len(), COMPLAINTS_MAX);
+        assert!(complaints.logged.len() <= COMPLAINTS_MAX);
     }
 
     #[test]
