@@ -241,3 +241,22 @@ fn a_small_set_takes_no_more_bytes_than_its_listpack() {
         }
     }
 }
+
+#[test]
+fn a_small_set_that_has_been_larger_is_searched_down_to_its_last_member() {
+    let names = |n: u8| vec![b'a' + n % 26; usize::from(n / 26) + 1];
+    for last_first in [true, false] {
+        let mut zset = Zset::default();
+        for n in 0..60 {
+            zset.set(&names(n), f64::from(n), &Limits::DEFAULT);
+        }
+        for n in 0..60 {
+            let n = if last_first { 59 - n } else { n };
+            zset.check();
+            assert_eq!(zset.view().score(b"not there"), None);
+            assert_eq!(zset.view().score(b"c"), zset.view().rank(b"c").map(|(_, score)| score));
+            zset.remove(&names(n));
+        }
+        assert_eq!(zset.view().len(), 0);
+    }
+}

@@ -1,5 +1,7 @@
 //! Where the rows of a small sorted set are, and how what is in them is kept.
 
+use std::ops::Range;
+
 use crate::listpack::{self, Element};
 
 /// In a length: the member is an integer, in so many bytes.
@@ -186,6 +188,12 @@ impl Layout {
         self.shape.0 & TAGS != 0
     }
 
+    /// Whether tags are of use: a set that has become smaller keeps them, and may have fewer bytes than are read at once.
+    #[inline]
+    pub(super) fn searches_tags(&self) -> bool {
+        self.has_tags() && self.count > TAGLESS_MAX
+    }
+
     /// The rows before the members.
     #[inline]
     pub(super) fn rows(&self) -> [Row; 3] {
@@ -206,10 +214,16 @@ impl Layout {
     /// How many bytes the members before a rank have.
     #[inline]
     pub(super) fn offset(&self, bytes: &[u8], rank: usize) -> usize {
+        self.bytes_between(bytes, 0..rank)
+    }
+
+    /// How many bytes the members of these ranks have.
+    #[inline]
+    pub(super) fn bytes_between(&self, bytes: &[u8], ranks: Range<usize>) -> usize {
         if self.shape.0 & LONG == 0 {
-            sum_of_lengths(&bytes[self.lengths..self.lengths + rank])
+            sum_of_lengths(&bytes[self.lengths + ranks.start..self.lengths + ranks.end])
         } else {
-            (0..rank).map(|rank| bytes_of(self.length(bytes, rank))).sum()
+            ranks.map(|rank| bytes_of(self.length(bytes, rank))).sum()
         }
     }
 

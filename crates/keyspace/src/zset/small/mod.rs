@@ -149,7 +149,7 @@ impl<'a> Rows<'a> {
 
     #[inline]
     fn find_kept(self, member: &Kept<'_>) -> Option<usize> {
-        if self.at.has_tags() { self.find_by_tag(member) } else { self.find_by_length(member) }
+        if self.at.searches_tags() { self.find_by_tag(member) } else { self.find_by_length(member) }
     }
 
     fn find_by_length(self, member: &Kept<'_>) -> Option<usize> {
@@ -167,14 +167,18 @@ impl<'a> Rows<'a> {
 
     fn find_by_tag(self, member: &Kept<'_>) -> Option<usize> {
         let (count, tag) = (self.at.count, u64::from(member.tag()) * LOW);
+        // The rank up to which lengths have been added up, and their sum: members may be chosen so that all have one tag.
+        let (mut known, mut offset) = (0, 0);
         for first in (0..count).step_by(8) {
-            // Behind the tags stand as many lengths, which are read with the last of them.
-            let word = self.bytes[self.at.tags + first..].first_chunk().expect("a tag has a length");
+            // Behind the tags stand at least as many lengths, which are read with the last of them.
+            let word = self.bytes[self.at.tags + first..].first_chunk()?;
             let mut hits = zero_bytes(u64::from_le_bytes(*word) ^ tag);
             while hits != 0 {
                 let rank = first + first_byte(hits);
                 if rank < count && self.at.length(self.bytes, rank) == member.length() {
-                    let start = self.at.members + self.offset(rank);
+                    offset += self.at.bytes_between(self.bytes, known..rank);
+                    known = rank;
+                    let start = self.at.members + offset;
                     if layout::is_same(&self.bytes[start..][..member.bytes().len()], member.bytes()) {
                         return Some(rank);
                     }
