@@ -316,6 +316,70 @@ fn a_damaged_append_only_file_is_named_with_the_place() {
     assert_eq!(server.connect().int(&["EXISTS", "a"]), 1);
 }
 
+/// What a changed byte does to lengths and to the ends of transactions looks like a file that was being written, and is not.
+#[test]
+fn of_a_damaged_append_only_file_what_stands_before_the_damage_comes_if_told_to_and_nothing_is_left_unsaid() {
+    let command = |line: &str| {
+        let words: Vec<String> =
+            line.split(' ').map(|word| format!("${}\r\n{word}\r\n", word.len())).collect();
+        format!("*{}\r\n{}", words.len(), words.concat())
+    };
+    let file = |lines: &[&str]| lines.iter().map(|line| command(line)).collect::<String>();
+    let set_b = command("SET b 1");
+    let server = Launch::shards(1).args(&["--dir", "{folder}"]).start();
+    let path = server.path("appendonly.aof");
+    let import = |more: &[&str]| {
+        let (file, port) = (path.display().to_string(), server.port.to_string());
+        sterna_tool(&[&["import", &file, "-P", &port], more].concat())
+    };
+    for (case, damaged) in [
+        "xx".to_owned() + &set_b,
+        set_b.replace("$1\r\nb", "$91\r\nb"),
+        set_b.replace("*3", "*9"),
+        file(&["MULTI", "SET b 1", "EXEB"]),
+        file(&["MULTI", "SET b 1", "SET c 1", "MULTI", "SET d 1", "EXEC"]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        server.connect().request(&["FLUSHALL"]);
+        fs::write(&path, file(&["SELECT 0", "SET a 1"]) + &damaged + &file(&["SET e 1", "SET f 1"])).unwrap();
+        let stopped = import(&[]);
+        let told = text(&stopped);
+        assert!(!stopped.status.success() && told.contains("damaged at offset"), "case {case}: {told}");
+        assert_eq!(server.connect().int(&["DBSIZE"]), 0, "case {case}");
+        let on = import(&["--keep-going"]);
+        let told = text(&on);
+        assert!(!on.status.success(), "case {case}: {told}");
+        for part in [
+            "damaged at offset",
+            "what stands before that was taken",
+            "1 keys imported, 0 left, and all that stands",
+        ] {
+            assert!(told.contains(part), "case {case}: {part:?} is not said:\n{told}");
+        }
+        let mut client = server.connect();
+        assert_eq!((client.int(&["DBSIZE"]), client.int(&["EXISTS", "a"])), (1, 1), "case {case}");
+    }
+    // What a command of a database that there is none of would do is done in no other one.
+    server.connect().request(&["FLUSHALL"]);
+    fs::write(&path, file(&["SET a 1", "SELECT 999", "SET a 2", "DEL a", "SELECT 1", "SET a 3"])).unwrap();
+    let elsewhere = import(&["--keep-going"]);
+    assert!(!elsewhere.status.success() && text(&elsewhere).contains("refused: 3"), "{}", text(&elsewhere));
+    let mut client = server.connect();
+    assert_eq!(client.request(&["GET", "a"]), Value::Bulk(b"1".to_vec()));
+    // A file that was being written is none of this, though what it writes resembles commands.
+    let cut = file(&["SET a 1", "MULTI", "SET b 1"])
+        + "*3\r\n$3\r\nSET\r\n$1\r\nc\r\n$50\r\n*3 $3 SET *3\r\n$3\r\nXYZ\r\n";
+    fs::write(&path, cut).unwrap();
+    let whole = import(&["--replace"]);
+    assert!(
+        whole.status.success() && text(&whole).contains("1 keys imported, nothing left"),
+        "{}",
+        text(&whole)
+    );
+}
+
 #[test]
 fn an_append_only_file_of_any_name_is_known_and_expiries_without_a_clock_count_from_its_own_time() {
     let command = |line: &str| {

@@ -6,7 +6,9 @@
 //! ```
 //!
 //! A file that ends within a command was being written when its server died: [`CommandError::Cut`], with the place where the
-//! last whole command ends. Anything else that is no command is damage.
+//! last whole command ends. Anything else that is no command is damage. So is such an end with further commands in it
+//! ([`finds_command`]): nothing is written behind a write that was not finished, but a length that has changed takes what follows for
+//! its own.
 
 use std::io::{self, BufRead, Read};
 
@@ -18,6 +20,11 @@ const WORDS_MAX: u64 = 1 << 31;
 const NUMBER_BYTES_MAX: usize = 32;
 /// A note that is longer than this is none.
 const NOTE_BYTES_MAX: usize = 1024;
+/// Digits of a count of words, and of the length of a command's name, in a command that is searched for.
+const COUNT_DIGITS_MAX: usize = 10;
+const LENGTH_DIGITS_MAX: usize = 2;
+/// A command up to the end of its name: `*COUNT\r\n$LENGTH\r\nNAME\r\n`.
+const HEAD_BYTES_MAX: usize = 1 + COUNT_DIGITS_MAX + 2 + 1 + LENGTH_DIGITS_MAX + 2 + 99 + 2;
 
 /// What stands in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,6 +151,41 @@ impl<R: BufRead> Commands<R> {
     }
 }
 
+/// Whether a command begins anywhere in `input`, with a name that is known.
+///
+/// Cost: one pass, and memory of 64 KiB.
+pub fn finds_command(mut input: impl Read, is_known: impl Fn(&[u8]) -> bool) -> io::Result<bool> {
+    let mut bytes = Vec::new();
+    loop {
+        let kept = bytes.len();
+        input.by_ref().take(1 << 16).read_to_end(&mut bytes)?;
+        let mut stars = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'*');
+        if stars.any(|(at, _)| name_at(&bytes[at..]).is_some_and(&is_known)) {
+            return Ok(true);
+        }
+        if bytes.len() == kept {
+            return Ok(false);
+        }
+        // A head may straddle two pieces.
+        bytes.drain(..bytes.len().saturating_sub(HEAD_BYTES_MAX));
+    }
+}
+
+/// The name of a command that begins with `bytes`.
+fn name_at(bytes: &[u8]) -> Option<&[u8]> {
+    let (_, rest) = number_at(bytes.strip_prefix(b"*")?, COUNT_DIGITS_MAX)?;
+    let (length, rest) = number_at(rest.strip_prefix(b"$")?, LENGTH_DIGITS_MAX)?;
+    let (name, rest) = rest.split_at_checked(length)?;
+    rest.starts_with(b"\r\n").then_some(name)
+}
+
+/// A number of so many digits, and what is behind the end of its line.
+fn number_at(bytes: &[u8], digits_max: usize) -> Option<(usize, &[u8])> {
+    let digits = bytes.iter().take(digits_max).take_while(|byte| byte.is_ascii_digit()).count();
+    let number = std::str::from_utf8(&bytes[..digits]).ok()?.parse().ok()?;
+    Some((number, bytes[digits..].strip_prefix(b"\r\n")?))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -183,6 +225,28 @@ mod tests {
             assert_eq!(lines.len(), whole, "cut at {cut}");
             assert_eq!(error.is_some(), ![0, 23, 39, 47].contains(&cut), "cut at {cut}: {error:?}");
             assert!(error.is_none_or(|error| error.contains("in the middle")), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_command_is_found_wherever_it_begins_and_only_whole_up_to_its_name() {
+        let known = |name: &[u8]| name.eq_ignore_ascii_case(b"set");
+        for before in [0, 1, 100, (1 << 16) - 20, 1 << 16, (3 << 16) - 5] {
+            let mut bytes = vec![b'*'; before];
+            bytes.extend(b"*3\r\n$3\r\nSET\r\n");
+            assert!(finds_command(&bytes[..], known).unwrap(), "behind {before} bytes");
+            bytes.pop();
+            assert!(!finds_command(&bytes[..], known).unwrap(), "behind {before} bytes");
+        }
+        for other in [
+            &b"*3\r\n$3\r\nGET\r\n"[..],
+            b"*3\r\n$4\r\nSET\r\n",
+            b"*\r\n$3\r\nSET\r\n",
+            b"",
+            b"*",
+            b"*3\r\n$99",
+        ] {
+            assert!(!finds_command(other, known).unwrap(), "{other:?}");
         }
     }
 

@@ -15,7 +15,7 @@ mod directory;
 mod read;
 mod write;
 
-pub use commands::{CommandError, Commands, Line};
+pub use commands::{CommandError, Commands, Line, finds_command};
 pub use directory::{Aof, DirectoryError, Found, Part};
 pub use read::{Rdb, RdbError, Step};
 pub use write::{RdbWriter, VERSION_MIN};

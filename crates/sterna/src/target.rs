@@ -233,6 +233,8 @@ pub(crate) struct Tally {
     pub(crate) refused: (u64, Option<String>),
     /// Whether libraries of functions were brought, and why some were not.
     pub(crate) libraries: (u64, Option<String>),
+    /// Damage, behind which everything was left.
+    stopped: Option<String>,
 }
 
 impl Tally {
@@ -245,6 +247,7 @@ impl Tally {
             expired: 0,
             refused: (0, None),
             libraries: (0, None),
+            stopped: None,
         }
     }
 
@@ -263,6 +266,7 @@ impl Tally {
             self.left.insert(Kind::Module, loaded.modules);
         }
         self.refused = loaded.refused;
+        self.stopped = loaded.stopped.map(|error| error.to_string());
     }
 
     /// The last line: whether anything was left.
@@ -270,7 +274,8 @@ impl Tally {
         let left = self.left.values().map(|(count, _)| count).sum::<u64>() + self.busy + self.refused.0;
         let brought = self.brought.values().sum::<u64>();
         if !self.is_complete() {
-            println!("done: {brought} keys {}, {left} left", self.way.verb());
+            let behind = if self.stopped.is_some() { ", and all that stands behind the damage" } else { "" };
+            println!("done: {brought} keys {}, {left} left{behind}", self.way.verb());
             return Err(Failure::NotAll);
         }
         println!("done: {brought} keys {}, nothing left", self.way.verb());
@@ -285,7 +290,11 @@ impl Tally {
 
     /// Whether no key was left.
     fn is_complete(&self) -> bool {
-        self.left.is_empty() && self.busy == 0 && self.refused.0 == 0 && self.libraries.1.is_none()
+        self.left.is_empty()
+            && self.busy == 0
+            && self.refused.0 == 0
+            && self.libraries.1.is_none()
+            && self.stopped.is_none()
     }
 
     pub(crate) fn tell(&self) {
@@ -318,6 +327,9 @@ impl Tally {
         }
         if let (count, Some(first)) = &self.refused {
             println!("refused: {count}, the first is {first}");
+        }
+        if let Some(why) = &self.stopped {
+            println!("stopped: {why}; what stands before that was taken");
         }
     }
 }

@@ -15,7 +15,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ use sterna_keyspace::{
     read_libraries, restore_value,
 };
 use sterna_protocol::{OwnedArgs, Proto, Reply};
-use sterna_rdb::{Aof, CommandError, Commands, Entry, Found, Kind, Line, Rdb, RdbError, Step};
+use sterna_rdb::{Aof, CommandError, Commands, Entry, Found, Kind, Line, Rdb, RdbError, Step, finds_command};
 use sterna_script::Engine;
 
 use super::DATABASES;
@@ -46,7 +46,7 @@ const KEYS_AT_ONCE: usize = 256;
 /// How files are loaded.
 #[derive(Debug, Clone, Copy)]
 pub struct LoadOptions {
-    /// Pass over what can't be brought in, instead of stopping at the first.
+    /// Pass over what can't be brought in, instead of stopping at the first; where the files are damaged, keep what stands before that.
     pub keep_going: bool,
     /// Whether an append-only file may end in the middle of a command, as after a crash. Redis's `aof-load-truncated`.
     pub may_be_cut: bool,
@@ -65,6 +65,9 @@ pub struct Loaded {
     pub refused: (u64, Option<String>),
     /// A file that ends in the middle of a command, where its last whole command ends, and the bytes behind that.
     pub cut: Option<(PathBuf, u64, u64)>,
+    /// Damage, at which it ended: what stands before it is loaded. Behind it nothing is: what was done there may build on what is lost,
+    /// and the database that was selected may be another.
+    pub stopped: Option<LoadError>,
 }
 
 /// Why files can't be loaded.
@@ -84,10 +87,15 @@ pub enum LoadError {
     Refused(String),
 }
 
-impl Loaded {
-    /// Whether nothing was left.
-    pub fn is_complete(&self) -> bool {
-        self.modules.0 == 0 && self.refused.0 == 0
+impl LoadError {
+    /// Whether files that are damaged are the reason, so that what stands before that can be kept.
+    fn is_damage(&self, options: LoadOptions) -> bool {
+        match self {
+            LoadError::Rdb(_, error) => !matches!(error, RdbError::Io(_) | RdbError::Magic),
+            LoadError::Commands(_, error) => !matches!(error, CommandError::Io(_)),
+            LoadError::Cut(..) => options.may_be_cut,
+            LoadError::Refused(_) => false,
+        }
     }
 }
 
@@ -135,11 +143,13 @@ impl Dataset {
     ) -> Result<Loaded, LoadError> {
         let total = found.bytes();
         let mut load = Load::new(self, options, total, on_progress);
-        match found {
-            Found::Rdb(path) => {
-                load.rdb(path, open(path)?, true)?;
-            }
-            Found::Aof(aof) => load.aof(aof)?,
+        let loaded = match found {
+            Found::Rdb(path) => open(path).and_then(|input| load.rdb(path, input, true).map(drop)),
+            Found::Aof(aof) => load.aof(aof),
+        };
+        match loaded {
+            Err(error) if options.keep_going && error.is_damage(options) => load.loaded.stopped = Some(error),
+            other => other?,
         }
         Ok(load.loaded)
     }
@@ -288,8 +298,8 @@ struct Load<'a> {
     options: LoadOptions,
     loaded: Loaded,
     rows: HashMap<&'static str, &'static Command<Run>>,
-    /// What SELECT said last.
-    db: usize,
+    /// What SELECT said last; `None`: a database that there is none of, so that what follows has none.
+    db: Option<usize>,
     /// A moment that is not later than that of what is read, Unix time in milliseconds.
     clock_ms: u64,
     /// Whether the file notes the time: then it is that moment, but for a second.
@@ -315,7 +325,7 @@ impl<'a> Load<'a> {
             options,
             loaded: Loaded::default(),
             rows: COMMANDS.iter().map(|row| (row.spec.name, row)).collect(),
-            db: 0,
+            db: Some(0),
             clock_ms: 0,
             has_notes: false,
             written_ms: unix_ms(),
@@ -425,7 +435,7 @@ impl<'a> Load<'a> {
             if head.starts_with(b"REDIS") || head.starts_with(b"VALKEY") {
                 (input, offset) = self.rdb(&part.path, input, false)?;
             }
-            self.db = 0;
+            self.db = Some(0);
             self.written_ms = written_ms(&part.path);
             self.commands(&part.path, Commands::from(input, offset), is_last)?;
             self.done_bytes += part.bytes;
@@ -442,11 +452,15 @@ impl<'a> Load<'a> {
         // Commands since MULTI, with where they begin.
         let mut queued: Option<Vec<(u64, Vec<Vec<u8>>)>> = None;
         let mut whole = commands.offset;
+        let damaged = |error| LoadError::Commands(path.to_owned(), error);
         let is_cut = loop {
             match commands.advance() {
                 Ok(Line::End) => break queued.is_some(),
+                Err(CommandError::Cut(begin)) if self.finds_command(path, begin + 1)? => {
+                    return Err(damaged(CommandError::Damaged(begin)));
+                }
                 Err(CommandError::Cut(_)) => break true,
-                Err(error) => return Err(LoadError::Commands(path.to_owned(), error)),
+                Err(error) => return Err(damaged(error)),
                 Ok(Line::Time(seconds)) => {
                     self.clock_ms = self.clock_ms.max(seconds.saturating_mul(1000));
                     self.has_notes = true;
@@ -454,6 +468,10 @@ impl<'a> Load<'a> {
                 Ok(Line::Command(words)) => {
                     let name = &words[0];
                     if name.eq_ignore_ascii_case(b"multi") {
+                        // Behind a transaction without its EXEC, of which nothing must get lost unsaid.
+                        if queued.is_some() {
+                            return Err(damaged(CommandError::Damaged(commands.begin())));
+                        }
                         queued = Some(Vec::new());
                     } else if name.eq_ignore_ascii_case(b"exec") {
                         for (begin, words) in queued.take().unwrap_or_default() {
@@ -476,12 +494,32 @@ impl<'a> Load<'a> {
         if !is_cut {
             return Ok(());
         }
+        // An EXEC that is none any more makes all that follows a part of its transaction.
+        let unknown = queued.iter().flatten().find(|(_, words)| !self.knows(&words[0]));
+        if let Some((begin, _)) = unknown {
+            return Err(damaged(CommandError::Damaged(*begin)));
+        }
         if !is_last || !self.options.may_be_cut {
             return Err(LoadError::Cut(path.to_owned(), whole));
         }
         let bytes = std::fs::metadata(path).map_or(0, |about| about.len()).saturating_sub(whole);
         self.loaded.cut = Some((path.to_owned(), whole, bytes));
         Ok(())
+    }
+
+    /// Whether a command begins in a file anywhere from `offset` on.
+    fn finds_command(&self, path: &Path, offset: u64) -> Result<bool, LoadError> {
+        let mut input = open(path)?;
+        let found =
+            input.seek(SeekFrom::Start(offset)).and_then(|_| finds_command(input, |name| self.knows(name)));
+        found.map_err(|error| LoadError::Commands(path.to_owned(), CommandError::Io(error)))
+    }
+
+    /// Whether files have a command of this name.
+    fn knows(&self, name: &[u8]) -> bool {
+        let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+        matches!(name.as_str(), "select" | "multi" | "exec" | "function")
+            || self.rows.contains_key(name.as_str())
     }
 
     /// Runs one command as it was run then.
@@ -504,9 +542,8 @@ impl<'a> Load<'a> {
 
     fn select(&mut self, words: &[Vec<u8>]) -> Result<(), String> {
         let number = words.get(1).and_then(|word| std::str::from_utf8(word).ok()?.parse::<usize>().ok());
-        let known = number.filter(|&number| number < self.dataset.databases);
-        self.db = known.ok_or_else(|| format!("there are {} databases", self.dataset.databases))?;
-        Ok(())
+        self.db = number.filter(|&number| number < self.dataset.databases);
+        self.db.map(drop).ok_or_else(|| format!("there are {} databases", self.dataset.databases))
     }
 
     fn run(&mut self, name: &str, words: &[Vec<u8>]) -> Result<(), String> {
@@ -522,6 +559,7 @@ impl<'a> Load<'a> {
         if !row.spec.takes(words.len()) || row.run.is_none() {
             return Err("wrong number of arguments".to_owned());
         }
+        let db = self.db.ok_or("it is about a database that there is none of")?;
         if name == "xclaim" {
             self.note_time(words);
         }
@@ -539,7 +577,7 @@ impl<'a> Load<'a> {
         let (mut log, mut out) = (Changes::default(), Vec::new());
         let counts_from_now = row.spec.lifetime.is_counted_from_now(words);
         let now_ms = if !self.has_notes && counts_from_now { self.written_ms } else { self.clock_ms };
-        let scene = Scene { db: self.db, now_ms, caller };
+        let scene = Scene { db, now_ms, caller };
         let mut reply = Reply::new(&mut out, Proto::Resp2);
         match self.dataset.partitions.execute(row, args.args(), scene, &mut log, &mut reply) {
             Ok(_) => Ok(()),
