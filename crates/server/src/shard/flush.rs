@@ -29,6 +29,13 @@ use crate::stats::traffic::Probes;
 /// one call, and 2.0 × in pieces of 64 KiB.
 const FLUSH_BYTES_MAX: usize = 1024 * 1024;
 
+/// The same for one that has more than [`LONG_QUEUE_BYTES`] to send, of which a socket may take several megabytes at once: a
+/// megabyte is one to four milliseconds of the kernel's, in which nobody else is served. Bursts are shorter.
+const LONG_BYTES_MAX: usize = 256 * 1024;
+
+/// More than a burst of messages of tens of KiB: a message of megabytes, or a long backlog.
+const LONG_QUEUE_BYTES: usize = 4 * 1024 * 1024;
+
 /// The same for one that lags: a client with a huge backlog must not keep the shard from the others.
 const LAGGING_BYTES_MAX: usize = 64 * 1024;
 
@@ -49,8 +56,30 @@ const TRIM_TIME_MAX: Duration = Duration::from_micros(1000);
 /// Time spent in one turn on those that lag, beside the others.
 const LAGGING_TIME_MAX: Duration = Duration::from_micros(100);
 
-/// Connections flushed between two readings of the clock.
+/// Connections flushed, or bytes that sockets took, between two readings of the clock: a message takes a few microseconds.
 const FLUSHES_PER_CLOCK_READ: usize = 4;
+const BYTES_PER_CLOCK_READ: u64 = 64 * 1024;
+
+/// What was done since the clock was read.
+#[derive(Debug, Default)]
+struct SinceClockRead {
+    flushes: usize,
+    bytes: u64,
+}
+
+impl SinceClockRead {
+    /// Notes a flush of so many bytes; `true`: the clock is to be read before the next one.
+    #[inline]
+    fn note(&mut self, bytes: u64) -> bool {
+        self.flushes += 1;
+        self.bytes += bytes;
+        let is_due = self.flushes >= FLUSHES_PER_CLOCK_READ || self.bytes >= BYTES_PER_CLOCK_READ;
+        if is_due {
+            *self = SinceClockRead::default();
+        }
+        is_due
+    }
+}
 
 /// Which connections have output, and which have too much.
 #[derive(Debug)]
@@ -78,6 +107,8 @@ pub(crate) struct Flusher {
     last_copy: LastCopy,
     /// Messages whose time to the socket is taken.
     probes: Probes,
+    /// Bytes that sockets took.
+    taken_bytes: u64,
 }
 
 impl Flusher {
@@ -98,6 +129,7 @@ impl Flusher {
             backlog_bytes_max: backlog_bytes_max(config),
             last_copy: LastCopy::default(),
             probes: Probes::default(),
+            taken_bytes: 0,
         }
     }
 
@@ -392,14 +424,14 @@ impl Shard {
         if waiting == 0 {
             return;
         }
-        let start = Instant::now();
-        for done in 0..waiting {
-            if done % FLUSHES_PER_CLOCK_READ == FLUSHES_PER_CLOCK_READ - 1 && start.elapsed() > FLUSH_TIME_MAX
-            {
+        let (start, mut since) = (Instant::now(), SinceClockRead::default());
+        for _ in 0..waiting {
+            let Some(who) = list(&mut self.flusher).pop_front() else { break };
+            let before = self.flusher.taken_bytes;
+            self.flush(who);
+            if since.note(self.flusher.taken_bytes - before) && start.elapsed() > FLUSH_TIME_MAX {
                 break;
             }
-            let Some(who) = list(&mut self.flusher).pop_front() else { break };
-            self.flush(who);
         }
     }
 
@@ -463,6 +495,7 @@ impl Shard {
         connection.depends_on.note_free(connection.output.queued_bytes());
         let sent = (before - connection.output.queued_bytes()) as u64;
         connection.net_out_bytes += sent;
+        self.flusher.taken_bytes += sent;
         if self.flusher.probes.has_one_to(who) {
             let times = &self.server.shards[self.index].traffic.latency;
             self.flusher.probes.note_sent(who, connection.net_out_bytes, times);
@@ -508,9 +541,18 @@ impl Shard {
     }
 }
 
+/// How many bytes one is sent in one go that has `queued_bytes` to send.
+fn bytes_at_once(lags: bool, queued_bytes: usize) -> usize {
+    match queued_bytes {
+        _ if lags => LAGGING_BYTES_MAX,
+        bytes if bytes > LONG_QUEUE_BYTES => LONG_BYTES_MAX,
+        _ => FLUSH_BYTES_MAX,
+    }
+}
+
 impl Connection {
     fn flush(&mut self) -> io::Result<Flushed> {
-        let bytes_max = if self.lags { LAGGING_BYTES_MAX } else { FLUSH_BYTES_MAX };
+        let bytes_max = bytes_at_once(self.lags, self.output.queued_bytes());
         let mut sent = 0;
         while !self.output.is_empty() {
             if sent >= bytes_max {
@@ -532,5 +574,28 @@ impl Connection {
             }
         }
         Ok(Flushed::All)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_is_sent_in_one_go_and_of_a_message_of_megabytes_a_piece() {
+        // 64 of 16 KiB, with what frames them.
+        let burst = 64 * (16 * 1024 + 64);
+        assert!(bytes_at_once(false, burst) >= 1 << 20);
+        assert_eq!(bytes_at_once(false, 512 << 20), LONG_BYTES_MAX);
+        assert_eq!(bytes_at_once(true, burst), LAGGING_BYTES_MAX);
+    }
+
+    #[test]
+    fn the_clock_is_read_behind_each_long_send_and_behind_a_few_short_ones() {
+        let mut since = SinceClockRead::default();
+        let due = [60, 16_384, 49_152, 1_000_000, 700_000, 0, 60, 60, 60, 60, 65_536]
+            .map(|bytes| since.note(bytes));
+        let expected = [false, false, true, true, true, false, false, false, true, false, true];
+        assert_eq!(due, expected);
     }
 }
