@@ -186,6 +186,12 @@ pub const DIFFERENCES: &[Difference] = &[
         reason: "What the code says of itself is known when its turn has come; whether EXEC waits is decided before.",
     },
     Difference {
+        name: "xsetid-unwatched",
+        redis: "tells those who watch or track a stream nothing of `XSETID`",
+        sterna: "tells them as of every other change",
+        reason: "`XINFO STREAM` shows something else from then on, and `XADD` goes on from there.",
+    },
+    Difference {
         name: "memory-of-functions",
         redis: "asks functions, and scripts with a shebang, at `maxmemory` what they say of themselves when `MULTI` queues them: it refuses \
                 those that may need memory, and `EXEC` runs nothing",
