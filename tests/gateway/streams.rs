@@ -2,7 +2,9 @@
 
 use std::io::{Read, Write};
 
-use sterna_tests::client::Client;
+use rustix::process::Signal;
+use sterna_protocol::decode::Value;
+use sterna_tests::client::{Client, request_bytes};
 use sterna_tests::http::{HttpServer, answer_of};
 use sterna_tests::server::wait_for;
 use sterna_tests::tls::{self, Authority};
@@ -158,6 +160,29 @@ fn what_a_page_sends_is_passed_over_and_a_silent_stream_is_kept_open() {
     // Behind the end of the event, and what it is sent where this takes long.
     let next = std::iter::from_fn(|| Some(page.line())).find(|line| !line.is_empty() && line != ":");
     assert_eq!(next.as_deref(), Some(r#"data: {"channel":"news","message":"y"}"#));
+}
+
+#[test]
+fn what_a_page_sends_is_no_request_either_where_others_would_be_let_pass_before_one_as_long() {
+    for shards in [1, 2] {
+        let server = HttpServer::start(shards, &[]);
+        let mut others: Vec<Client> = (0..4).map(|_| server.server.connect()).collect();
+        others.iter_mut().for_each(|other| (0..64).for_each(|_| other.assert_quiet()));
+        let path = "/v1/events?channel=news&channel=other&pattern=p%2A&stream=s";
+        let mut page = Events::open(&server, path, "");
+        let names: Vec<String> = (0..300).map(|nth| format!("name{nth:04}")).collect();
+        let words = ["UNSUBSCRIBE", "news", "other"].into_iter().chain(names.iter().map(String::as_str));
+        let wide = request_bytes(&words.collect::<Vec<_>>());
+        for _ in 0..8 {
+            server.server.freeze();
+            page.socket().write_all(&wide).expect("there is room");
+            others.iter_mut().for_each(|other| other.send(&["PING"]));
+            server.server.signal(Signal::CONT);
+            others.iter_mut().for_each(|other| assert_eq!(other.value(), Value::Simple(b"PONG".to_vec())));
+        }
+        assert_eq!(others[0].int(&["PUBLISH", "news", "x"]), 1, "{shards} shards");
+        assert_eq!(page.data().as_deref(), Some(r#"{"channel":"news","message":"x"}"#));
+    }
 }
 
 #[test]

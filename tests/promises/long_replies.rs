@@ -156,6 +156,9 @@ fn a_transaction_that_takes_what_is_long_of_much_that_is_short_is_not_made_in_on
     let server = Server::sterna(1, &["--appendonly", "no"]);
     let mut other = server.connect();
     let text = "x".repeat(VALUE);
+    // What is short in front hides nothing.
+    other.request(&["RPUSH", "list", "short"]);
+    other.request(&["ZADD", "zset", "-1", "short"]);
     for nth in 0..LONG {
         other.request(&["RPUSH", "list", &text]);
         other.request(&["ZADD", "zset", "0", &format!("{nth}{text}")]);
@@ -171,8 +174,8 @@ fn a_transaction_that_takes_what_is_long_of_much_that_is_short_is_not_made_in_on
     other.request(&["XGROUP", "CREATE", "stream", "g", "0"]);
     other.request(&["XREADGROUP", "GROUP", "g", "one", "COUNT", "1000", "STREAMS", "stream", ">"]);
     let requests: [(&[&str], usize); 3] = [
-        (&["LPOP", "list"], LONG),
-        (&["ZPOPMIN", "zset"], LONG),
+        (&["LPOP", "list"], 1 + LONG),
+        (&["ZPOPMIN", "zset"], 1 + LONG),
         (&["XAUTOCLAIM", "stream", "g", "two", "0", "0"], 1),
     ];
     for (request, times) in requests {

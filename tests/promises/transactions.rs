@@ -548,6 +548,51 @@ fn keys_in_a_transaction_are_found_in_slices_and_are_those_of_its_moment() {
     }
 }
 
+#[test]
+fn channels_are_walked_past_and_left_in_the_slices_of_a_transaction() {
+    const CHANNELS: usize = 12_000;
+    const WALKS: usize = 50;
+    for shards in [1, 2] {
+        let server = Launch::shards(shards).start();
+        let (mut client, mut other) = (server.connect_resp3(), server.connect_resp3());
+        other.request(&["SUBSCRIBE", "done"]);
+        let is_seen = (0..100).any(|_| {
+            for from in (0..CHANNELS).step_by(1_000) {
+                let names = (from..from + 1_000).map(|number| format!("channel:{number}"));
+                client.send(&["SUBSCRIBE".to_owned()].into_iter().chain(names).collect::<Vec<_>>());
+                (0..1_000).for_each(|_| drop(client.value()));
+            }
+            let first = [&["MULTI"][..], &["PUBSUB", "CHANNELS"]];
+            let last = [&["UNSUBSCRIBE"][..], &["PUBLISH", "done", "x"]];
+            let walks = [&["PUBSUB", "CHANNELS", "channel:1?"][..]; WALKS];
+            first.into_iter().chain(walks).chain(last).for_each(|request| drop(client.request(request)));
+            client.send(&["EXEC"]);
+            let mut served = 0;
+            loop {
+                other.send(&["PING"]);
+                if matches!(other.value(), Value::Push(_)) {
+                    assert_eq!(other.value(), Value::Simple(b"PONG".to_vec()));
+                    break;
+                }
+                served += 1;
+            }
+            let left = |value: &Value| matches!(value, Value::Push(_));
+            let replies = elements(client.value());
+            assert_eq!(elements(replies[0].clone()).len(), CHANNELS + 1);
+            for walk in 1..=WALKS {
+                assert_eq!(elements(replies[walk].clone()).len(), 10);
+            }
+            // Each is confirmed, two of them in the place of as many replies.
+            assert_eq!(replies[WALKS + 1..].iter().filter(|value| left(value)).count(), 2);
+            assert!((2..CHANNELS).all(|_| left(&client.value())));
+            assert_eq!(client.value(), Value::Int(1));
+            assert_eq!(elements(client.request(&["PUBSUB", "CHANNELS"])).len(), 1);
+            served > 1
+        });
+        assert!(is_seen, "nobody was served before it was done, {shards} shards");
+    }
+}
+
 /// differs=settings-of-exec
 #[test]
 fn a_transaction_that_changes_settings_is_short() {

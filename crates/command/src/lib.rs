@@ -186,6 +186,8 @@ bitflags! {
         const READ_FIRST = 1 << 43;
         /// Sets options of redis.conf, some of which name certificates.
         const SETS_OPTIONS = 1 << 44;
+        /// How long it takes follows from what is subscribed to, by anybody or by its connection.
+        const OF_SUBSCRIPTIONS = 1 << 45;
     }
 }
 

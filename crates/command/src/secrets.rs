@@ -16,7 +16,8 @@ pub enum Secrets {
         /// How many.
         count: usize,
     },
-    /// From this index on, names and values of options take turns; a value is as secret as its option.
+    /// From this index on, names and values of options take turns; a value is as secret as its option. Where one has no value, what
+    /// is behind the first name may be parts of a secret that was meant to be one word.
     OptionValues(usize),
     /// The argument before this index, and whatever is secret in the request that begins there.
     Request(usize),
@@ -36,8 +37,8 @@ pub enum Secrecy {
 }
 
 impl Secrets {
-    /// What is to be said of argument `index`, the name being argument 0.
-    pub fn of<'a>(self, index: usize, argument: impl Fn(usize) -> Option<&'a [u8]>) -> Secrecy {
+    /// What is to be said of argument `index` of `count`, the name being argument 0.
+    pub fn of<'a>(self, index: usize, count: usize, argument: impl Fn(usize) -> Option<&'a [u8]>) -> Secrecy {
         let is_secret = match self {
             Secrets::None => false,
             Secrets::From(first) => index >= first,
@@ -45,8 +46,15 @@ impl Secrets {
                 .filter_map(|distance| argument(index.checked_sub(distance)?))
                 .any(|arg| arg.eq_ignore_ascii_case(word.as_bytes())),
             Secrets::OptionValues(first) => {
-                let is_value = index > first && (index - first) % 2 == 1;
-                return if is_value { Secrecy::OfOption(index - 1) } else { Secrecy::Open };
+                if index <= first {
+                    false
+                } else if !count.saturating_sub(first).is_multiple_of(2) {
+                    true
+                } else if !(index - first).is_multiple_of(2) {
+                    return Secrecy::OfOption(index - 1);
+                } else {
+                    false
+                }
             }
             Secrets::Request(first) if index >= first => return Secrecy::OfRequest(first),
             Secrets::Request(first) => index > 1 && index + 1 == first,
@@ -71,13 +79,14 @@ mod tests {
             (login, "hello auth u p", "..xx"),
             (Secrets::OptionValues(2), "config set a 1 b 2", "...2.4"),
             (Secrets::OptionValues(2), "config set a", "..."),
+            (Secrets::OptionValues(2), "config set a p w", "...xx"),
             (Secrets::Request(3), "acl dryrun u auth p", "..xrr"),
             (Secrets::Request(2), "command getkeys auth p", "..rr"),
         ];
         for (secrets, request, expected) in rows {
             let words: Vec<&[u8]> = request.split(' ').map(str::as_bytes).collect();
             let told: String = (0..words.len())
-                .map(|index| match secrets.of(index, |at| words.get(at).copied()) {
+                .map(|index| match secrets.of(index, words.len(), |at| words.get(at).copied()) {
                     Secrecy::Open => '.',
                     Secrecy::Secret => 'x',
                     Secrecy::OfOption(name) => char::from(b'0' + name as u8),

@@ -303,19 +303,31 @@ impl<'a> ValueRef<'a> {
         names.filter_map(|name| hash.get(name, now_ms)).map(|value| value.text().len()).sum()
     }
 
-    /// Bytes of the longer of the elements at its ends, which are the next to be taken; of what has no ends, none.
-    pub fn bytes_at_ends(self) -> usize {
+    /// Whether elements are taken from its ends.
+    pub fn has_ends(self) -> bool {
+        matches!(self, ValueRef::List(_) | ValueRef::Zset(_))
+    }
+
+    /// Bytes of `count` elements behind the first `from`, counted from the one end or the other, whichever are more: the next to be taken
+    /// from it. Of what has no ends, none.
+    pub fn bytes_at_ends(self, from: usize, count: usize) -> usize {
+        let to = from.saturating_add(count);
         match self {
             ValueRef::List(list) => {
                 let bytes_at = |index| list.get(index).map_or(0, |element| element.text().len());
-                bytes_at(0).max(bytes_at(list.len().saturating_sub(1)))
+                let (from, to) = (list.len().min(from as u64), list.len().min(to as u64));
+                let first: usize = (from..to).map(bytes_at).sum();
+                let last: usize = (from..to).map(|index| bytes_at(list.len() - 1 - index)).sum();
+                first.max(last)
             }
             ValueRef::Zset(zset) => {
-                let mut longest = 0;
-                for end in [0..1, zset.len().saturating_sub(1)..zset.len()] {
-                    zset.visit(end, Direction::Forward, |member, _| longest = longest.max(member.len()));
-                }
-                longest
+                let (from, to) = (from.min(zset.len()), to.min(zset.len()));
+                let bytes = |ranks| {
+                    let mut bytes = 0;
+                    zset.visit(ranks, Direction::Forward, |member, _| bytes += member.len());
+                    bytes
+                };
+                bytes(from..to).max(bytes(zset.len() - to..zset.len() - from))
             }
             _ => 0,
         }

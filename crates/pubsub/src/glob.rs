@@ -16,12 +16,14 @@
 //!   its ends are lowered, so that `[Z-a]` matches nothing.
 //! - A pattern with more than [`INNER_STARS_MAX`] stars that something follows matches nothing.
 //!
-//! - A pattern that takes more than [`STEPS_PER_BYTE`] steps for each byte of the text matches nothing (and more than [`STEPS_MIN`]),
-//!   or in a long text more than [`STEPS_MAX`] beside one for each byte: what follows a star would have to be long, and nearly match at
-//!   every place; or a class would have to be longer than all bytes there are.
+//! - A pattern that takes more than [`STEPS_PER_BYTE`] steps for each byte of the text matches nothing (and more than [`STEPS_MIN`], or
+//!   than it has bytes), or in a long text more than [`STEPS_MAX`] beside one for each byte: what follows a star would have to be long, and
+//!   nearly match at every place. Where very many texts are compared with it, a class may not be longer than all bytes there are.
 //!
 //! Cost: O(pattern + text). When what follows a star fails, only the last star can usefully move on (an earlier one
 //! moving would leave the later ones less to match), so there is one place to go back to instead of a tree of them.
+
+use std::borrow::Cow;
 
 /// Stars followed by something, neighbours counted once, that a pattern may have and still match.
 ///
@@ -32,7 +34,8 @@ pub const INNER_STARS_MAX: usize = 1000;
 /// much shorter, and without a bound a pattern of a megabyte would take a second for a text of a thousand bytes.
 pub const STEPS_PER_BYTE: usize = 256;
 
-/// Steps that a pattern may take for the shortest text: more than the longest class that says nothing twice.
+/// Steps that a pattern may take for the shortest text of many: more than the longest class that says nothing twice. One that is asked for
+/// one text may look at each of its bytes.
 pub const STEPS_MIN: usize = 1024;
 
 /// Steps beside one for each byte of a text: some 3 ms.
@@ -43,14 +46,30 @@ const SEARCHED_PER_STEP: usize = 16;
 
 /// Whether `pattern` matches the whole of `text`.
 pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
-    run::<false>(pattern, text, &mut 0)
+    run::<false>(pattern, text, pattern.len()).0
 }
 
-/// The same, and how many steps it took: some 3 ns each.
+/// The same for one of very many texts, and how many steps it took: some 3 ns each. A class, or a run of stars, of more than [`STEPS_MIN`]
+/// bytes is too long here for a short text; a walk makes one star of a run ([`without_repeated_stars`]).
 pub fn match_counted(pattern: &[u8], text: &[u8]) -> (bool, usize) {
-    let mut steps = 0;
-    let is_match = run::<false>(pattern, text, &mut steps);
+    let (is_match, steps) = run::<false>(pattern, text, STEPS_MIN);
     (is_match, 1 + steps + text.len() / SEARCHED_PER_STEP)
+}
+
+/// The pattern with one star in place of each run of them: it matches the same.
+pub fn without_repeated_stars(pattern: &[u8]) -> Cow<'_, [u8]> {
+    if !pattern.windows(2).any(|pair| pair == b"**") {
+        return Cow::Borrowed(pattern);
+    }
+    let (mut kept, mut rest, mut follows_star) = (Vec::with_capacity(pattern.len()), pattern, false);
+    while let Some((token, behind)) = token(rest) {
+        let is_star = matches!(token, Token::Star);
+        if !(is_star && follows_star) {
+            kept.extend_from_slice(&rest[..rest.len() - behind.len()]);
+        }
+        (rest, follows_star) = (behind, is_star);
+    }
+    Cow::Owned(kept)
 }
 
 /// The most steps that [`match_counted`] takes for so many texts of so many bytes together.
@@ -64,17 +83,16 @@ pub fn steps_max(pattern: &[u8], texts: usize, bytes: usize) -> usize {
 
 /// As [`matches()`], with ASCII letters equal to their other case.
 pub fn matches_ignore_case(pattern: &[u8], text: &[u8]) -> bool {
-    run::<true>(pattern, text, &mut 0)
+    run::<true>(pattern, text, STEPS_MIN).0
 }
 
-/// Adds to `steps` how many it took.
-fn run<const IGNORE_CASE: bool>(pattern: &[u8], text: &[u8], steps: &mut usize) -> bool {
+/// And how many steps it took, of which it may take so many for the shortest text.
+fn run<const IGNORE_CASE: bool>(pattern: &[u8], text: &[u8], steps_min: usize) -> (bool, usize) {
     let steps_max = STEPS_PER_BYTE.saturating_mul(text.len()).min(text.len().saturating_add(STEPS_MAX));
-    let most = steps_max.saturating_add(STEPS_MIN);
+    let most = steps_max.saturating_add(steps_min.max(STEPS_MIN));
     let mut left = most;
     let is_match = try_all::<IGNORE_CASE>(pattern, text, &mut left);
-    *steps += most - left;
-    is_match
+    (is_match, most - left)
 }
 
 fn try_all<const IGNORE_CASE: bool>(pattern: &[u8], text: &[u8], steps_left: &mut usize) -> bool {
@@ -86,11 +104,16 @@ fn try_all<const IGNORE_CASE: bool>(pattern: &[u8], text: &[u8], steps_left: &mu
     let mut retry: Option<(&[u8], &[u8])> = None;
     let mut inner_stars = 0;
     loop {
-        // A class of a megabyte is not looked at as a whole, only to be found too long.
-        let near = &pattern[..pattern.len().min(steps_left.saturating_add(1))];
+        let near = near_of(pattern, *steps_left);
         match token(near).map(|(token, rest)| (token, &pattern[near.len() - rest.len()..])) {
             Some((Token::Star, rest)) => {
-                pattern = skip_stars(rest);
+                let behind = skip_stars(near_of(rest, *steps_left));
+                let stars = near_of(rest, *steps_left).len() - behind.len();
+                let Some(left) = steps_left.checked_sub(stars) else {
+                    *steps_left = 0;
+                    return false;
+                };
+                (*steps_left, pattern) = (left, &rest[stars..]);
                 if pattern.is_empty() {
                     return true;
                 }
@@ -98,7 +121,9 @@ fn try_all<const IGNORE_CASE: bool>(pattern: &[u8], text: &[u8], steps_left: &mu
                 if inner_stars > INNER_STARS_MAX {
                     return false;
                 }
-                let Some(place) = first_place::<IGNORE_CASE>(pattern, text) else { return false };
+                let Some(place) = first_place::<IGNORE_CASE>(near_of(pattern, *steps_left), text) else {
+                    return false;
+                };
                 text = place;
                 retry = Some((pattern, text));
                 continue;
@@ -124,10 +149,17 @@ fn try_all<const IGNORE_CASE: bool>(pattern: &[u8], text: &[u8], steps_left: &mu
         if text.is_empty() {
             return false;
         }
-        let Some(place) = first_place::<IGNORE_CASE>(after_star, shorter) else { return false };
+        let Some(place) = first_place::<IGNORE_CASE>(near_of(after_star, *steps_left), shorter) else {
+            return false;
+        };
         retry = Some((after_star, place));
         (pattern, text) = (after_star, place);
     }
+}
+
+/// As much of the pattern as may be looked at: a class of a megabyte is not walked only to be found too long.
+fn near_of(pattern: &[u8], steps_left: usize) -> &[u8] {
+    &pattern[..pattern.len().min(steps_left.saturating_add(1))]
 }
 
 /// The longest end of `text` at which a match of `pattern`, which begins with no star, can begin.
@@ -343,6 +375,7 @@ mod tests {
             let (is_match, steps) = match_counted(&pattern, &text);
             prop_assert_eq!(is_match, matches(&pattern, &text));
             prop_assert!(steps <= steps_max(&pattern, 1, text.len()), "{} steps", steps);
+            prop_assert_eq!(matches(&without_repeated_stars(&pattern), &text), is_match);
         }
     }
 
@@ -369,6 +402,23 @@ mod tests {
             assert!(!matches(&pattern, &text));
             assert!(!matches_ignore_case(&pattern, &text));
         }
+    }
+
+    #[test]
+    fn what_is_long_in_a_pattern_is_looked_at_no_more_than_its_steps_say() {
+        let stars = [&b"*".repeat(1 << 20)[..], b"x"].concat();
+        let runs = [&b"*".repeat(1_000)[..], b"a"].concat().repeat(900);
+        let class = [b"*[", &vec![b'a'; 1 << 20][..]].concat();
+        for pattern in [&stars, &runs, &class] {
+            // 100 000 texts would be minutes, if each byte of the pattern were looked at for each of them.
+            let steps: usize = (0..100_000).map(|_| match_counted(pattern, b"m17").1).sum();
+            assert!(steps <= 100_000 * (STEPS_MIN + 4 * STEPS_PER_BYTE));
+            assert!((0..100_000).all(|_| !matches_ignore_case(pattern, b"m17")));
+        }
+        assert!(matches(&runs, &[b'a'; 1_000]) && !matches(&stars, &[b'a'; 1_000]));
+        assert_eq!(&*without_repeated_stars(&stars), b"*x");
+        assert_eq!(&*without_repeated_stars(&runs), b"*a".repeat(900));
+        assert_eq!(&*without_repeated_stars(br"a\**[x-**-y]**"), br"a\**[x-**-y]*");
     }
 
     #[test]

@@ -28,6 +28,7 @@ use crate::server::Server;
 use crate::server::turns::Turn;
 use crate::shard::Shard;
 use crate::shard::apart::LARGE_REPLY_BYTES;
+use crate::shard::current::QueuedParts;
 use crate::shard::exec::{Course, LongTransaction, Pieces, SLICE, Stage};
 use crate::shard::long::Prepared;
 
@@ -240,6 +241,7 @@ impl Shard {
                 && !self.publishes_widely(transaction)
                 && !self.tells_much_and_publishes(transaction)
                 && !self.walks_far(transaction)
+                && !self.walks_past_channels(slot, transaction)
         {
             let commands = || transaction.queued.iter().filter(|(row, _)| matches!(runs(row), Runs::Keys(_)));
             let held = partitions.hold_for(needed, || {
@@ -284,6 +286,13 @@ impl Shard {
                 in_all.min(SCAN_BYTES)
             };
             bytes > QUICK_BYTES_MAX
+        })
+    }
+
+    /// Whether it walks past very many channels, or ends very many subscriptions.
+    fn walks_past_channels(&self, slot: usize, transaction: &Transaction) -> bool {
+        transaction.queued.iter().any(|(row, args)| {
+            row.has(Flags::OF_SUBSCRIPTIONS) && self.has_many_subscriptions(slot, args.args().get(2))
         })
     }
 
@@ -344,6 +353,15 @@ impl Shard {
             }
             Stage::Held(steps, took) => {
                 self.go_on_with_queued(slot, course, held, steps, out, took, until.is_some())
+            }
+            Stage::Parts(mut parts, took) => {
+                let is_done = self.part_of_queued(slot, &mut parts, out);
+                let took = took + course.pass();
+                if is_done {
+                    self.end_queued(slot, course, Ok(()), out, took);
+                } else {
+                    course.stage = Stage::Parts(parts, took);
+                }
             }
             Stage::Message(space, prepared, took) => {
                 self.go_on_with_message(slot, course, held, (space, prepared, took), out)
@@ -416,7 +434,17 @@ impl Shard {
                 self.clock.now_ms = self.clock.now_ms.max(now_ms);
                 result
             }
-            _ => self.execute(slot, row, args, out, true),
+            _ => {
+                if may_yield {
+                    self.current.queued_parts = QueuedParts::Allowed;
+                }
+                let result = self.execute(slot, row, args, out, true);
+                if let QueuedParts::Begun(parts) = std::mem::take(&mut self.current.queued_parts) {
+                    course.stage = Stage::Parts(parts, course.pass());
+                    return;
+                }
+                result
+            }
         };
         let took = course.pass();
         self.end_queued(slot, course, result, out, took);

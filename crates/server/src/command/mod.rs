@@ -52,6 +52,7 @@ use crate::connection::Connection;
 use crate::lock::MutexGuard;
 use crate::server::Server;
 use crate::shard::Shard;
+use crate::shard::current::QueuedParts;
 pub(crate) use failure::Failure;
 use table::Row;
 
@@ -105,6 +106,11 @@ impl Call<'_> {
 
     pub(crate) fn server(&self) -> &Server {
         &self.shard.server
+    }
+
+    /// Whether what takes long may be worked off in parts: not in a transaction that is one piece, nor in a script.
+    pub(crate) fn may_take_parts(&self) -> bool {
+        !self.in_exec || matches!(self.shard.current.queued_parts, QueuedParts::Allowed)
     }
 
     /// Waits until no other change of the configuration or of the users is under way, and keeps others waiting. A

@@ -73,6 +73,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
         spec: Spec {
             name: "unsubscribe",
             arity: -1,
+            flags: SUBSCRIPTION.union(Flags::OF_SUBSCRIPTIONS),
             complexity: "O(N), N channels",
             summary: "Stops listening to channels; to all of them if none is named.",
             syntax: "[channel [channel ...]]",
@@ -99,6 +100,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
         spec: Spec {
             name: "punsubscribe",
             arity: -1,
+            flags: SUBSCRIPTION.union(Flags::OF_SUBSCRIPTIONS),
             complexity: "O(N * L), N patterns of L bytes",
             summary: "Stops listening to patterns; to all of them if none is named.",
             syntax: "[pattern [pattern ...]]",
@@ -128,6 +130,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
         spec: Spec {
             name: "sunsubscribe",
             arity: -1,
+            flags: SUBSCRIPTION.union(Flags::OF_SUBSCRIPTIONS),
             since: "7.0.0",
             complexity: "O(N), N channels",
             summary: "Stops listening to sharded channels; to all of them if none is named.",
@@ -190,7 +193,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
                 spec: Spec {
                     name: "channels",
                     since: "2.8.0",
-                    flags: QUESTION,
+                    flags: QUESTION.union(Flags::OF_SUBSCRIPTIONS),
                     complexity: "O(N), N channels with subscribers",
                     summary: "Lists the channels with subscribers, all or those that match a pattern.",
                     syntax: "[pattern]",
@@ -252,7 +255,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
                 spec: Spec {
                     name: "shardchannels",
                     since: "7.0.0",
-                    flags: QUESTION,
+                    flags: QUESTION.union(Flags::OF_SUBSCRIPTIONS),
                     complexity: "O(N), N sharded channels with subscribers",
                     summary: "Lists the sharded channels with subscribers, all or those that match a pattern.",
                     syntax: "[pattern]",
@@ -384,7 +387,10 @@ fn unsubscribe(call: &mut Call<'_>, kind: Kind) -> Result<(), Failure> {
         Kind::Pattern => &[Kind::Pattern],
         Kind::Sharded => &[Kind::Sharded],
     };
-    if call.args.len() == 1 && !call.in_exec && call.shard.leaves_in_parts(call.slot, call.row, kinds, true) {
+    if call.args.len() == 1
+        && call.may_take_parts()
+        && call.shard.leaves_in_parts(call.slot, call.row, kinds, true)
+    {
         return Ok(());
     }
     if call.args.len() > 1 {
@@ -441,7 +447,7 @@ fn channels(call: &mut Call<'_>, space: Namespace) -> Result<(), Failure> {
     let directory = call.shard.directory_of(space);
     let mut stride = Stride::new(PART_WALK, WHOLE_BYTES, pattern);
     let is_long = !stride.has_room(directory.len(), directory.name_bytes());
-    if !call.in_exec && (is_long || call.shard.has_many_names(call.slot)) {
+    if call.may_take_parts() && (is_long || call.shard.has_many_names(call.slot)) {
         let elsewhere = call.shard.names_elsewhere(call.slot);
         let walk = Walk::Channels {
             space,

@@ -24,7 +24,7 @@ pub(super) fn shown<'a>(row: &Row, args: Args<'a>, index: usize) -> &'a [u8] {
 fn is_secret(row: &Row, args: Args<'_>, index: usize) -> bool {
     let (mut row, mut args, mut index) = (row, args, index);
     for _ in 0..DEPTH_MAX {
-        match row.spec.secrets.of(index, |at| args.get(at)) {
+        match row.spec.secrets.of(index, args.len(), |at| args.get(at)) {
             Secrecy::Open => return false,
             Secrecy::Secret => return true,
             Secrecy::OfOption(name) => {
@@ -83,6 +83,7 @@ mod tests {
             ("config set masterauth pw timeout 5", "config set masterauth * timeout 5"),
             ("config set tls-key-file-pass pw", "config set tls-key-file-pass *"),
             ("CONFIG SET reqirepass pw", "CONFIG SET reqirepass *"),
+            ("CONFIG SET requirepass correct horse", "CONFIG SET requirepass * *"),
             ("config get requirepass", "config get requirepass"),
             ("acl dryrun eve AUTH user pw", "acl dryrun * AUTH * *"),
             ("acl dryrun eve get key", "acl dryrun * get key"),

@@ -5,7 +5,7 @@ use sterna_protocol::Args;
 
 use super::table::{Row, Runs, runs};
 use crate::connection::transaction::Transaction;
-use crate::partitions::{Held, Scene, keys_of};
+use crate::partitions::{Held, Scene, Taken, keys_of};
 
 /// Commands that are run in one piece, if what they name is not long: some 0.1 ms.
 pub(super) const QUICK_COMMANDS_MAX: usize = 256;
@@ -55,15 +55,15 @@ fn elements_asked(row: &Row, args: Args<'_>) -> (usize, usize) {
 
 /// Whether its commands may look at much of what their keys hold: all but those that take one element, or few.
 pub(super) fn names_long(transaction: &Transaction, held: &Held<'_>, scene: Scene) -> bool {
-    let mut bytes = 0;
+    let (mut bytes, mut taken) = (0, Taken::default());
     transaction.queued.iter().any(|(row, args)| {
         if matches!(runs(row), Runs::Keys(_)) {
             let keys = || keys_of(row.spec, args.args());
             let named = held.bytes_of(scene, keys(), row.has(Flags::FAST));
             let named = named.max(match answers_elements(row) {
                 true => {
-                    let (once, again) = elements_asked(row, args.args());
-                    held.bytes_of_elements(scene, keys(), once, again)
+                    let asked = elements_asked(row, args.args());
+                    held.bytes_of_elements(scene, keys(), asked, &mut taken)
                 }
                 false => 0,
             });

@@ -15,6 +15,7 @@ use sterna_keyspace::{
 };
 use sterna_protocol::{Args, Reply};
 
+use super::lengths::Taken;
 use super::unserved::Rest;
 use super::whole::remove_where;
 use super::{Indices, KEYS_MOSTLY_MAX, MOMENT, Partitions, Scene, apart, run};
@@ -456,13 +457,13 @@ impl Held<'_> {
     }
 
     /// Bytes of elements of what these keys hold: of `once` each, as far as there are as many, and of `again` in any case. They are of
-    /// mean length, but for those at the ends.
+    /// mean length, but for those at the ends, behind what was `taken` there.
     pub(crate) fn bytes_of_elements<'k>(
         &self,
         scene: Scene,
         keys: impl Iterator<Item = &'k [u8]>,
-        once: usize,
-        again: usize,
+        (once, again): (usize, usize),
+        taken: &mut Taken,
     ) -> usize {
         let bytes = |key| {
             let hash = self.of.hash.of(key);
@@ -470,7 +471,7 @@ impl Held<'_> {
             let value = part.record(scene.db, hash, key, scene.now_ms)?.value();
             let all = value.elements().max(1);
             let mean = (value.heap_bytes() / all).saturating_mul(once.min(all).max(again));
-            Some(mean.max(value.bytes_at_ends()))
+            Some(mean.max(taken.take(key, value, once)))
         };
         keys.filter_map(bytes).fold(0, usize::saturating_add)
     }

@@ -64,6 +64,7 @@ pub(crate) use fetch::{ELEMENTS_MAX, Fetch, Wanted};
 pub(crate) use held::Held;
 pub(crate) use indices::Indices;
 use kept::Kept;
+pub(crate) use lengths::Taken;
 use unserved::{Rest, Rests};
 
 /// The keyspace: partitions by key hash, each behind its lock.

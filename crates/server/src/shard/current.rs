@@ -9,6 +9,7 @@ use crate::connection::state::ConnectionRef;
 use crate::connection::waits::FilesRead;
 use crate::journaling::Outcome;
 use crate::server::Server;
+use crate::shard::parts::Parts;
 
 /// What is to be written to a file of settings once the transaction has been run, and where in its reply that is answered.
 pub(crate) struct FileToWrite {
@@ -20,6 +21,16 @@ impl fmt::Debug for FileToWrite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FileToWrite").field("at", &self.at).finish_non_exhaustive()
     }
+}
+
+/// Whether what a command of a transaction does may be worked off in parts.
+#[derive(Debug, Default)]
+pub(crate) enum QueuedParts {
+    #[default]
+    Refused,
+    Allowed,
+    /// It has been begun.
+    Begun(Box<Parts>),
 }
 
 /// What holds for the connection that is served until another one is. Put aside as a whole where others are served beside a
@@ -44,6 +55,8 @@ pub(crate) struct Current {
     pub(crate) files_read: FilesRead,
     /// What a command of the transaction has to be written to a file.
     pub(crate) file_to_write: Option<FileToWrite>,
+    /// Of the command of the transaction that is executed.
+    pub(crate) queued_parts: QueuedParts,
     /// What MULTI has just queued has yet to be given its request.
     pub(crate) queued_without_request: bool,
 }
@@ -60,6 +73,7 @@ impl Default for Current {
             task_without_request: None,
             files_read: FilesRead::default(),
             file_to_write: None,
+            queued_parts: QueuedParts::Refused,
             queued_without_request: false,
         }
     }

@@ -41,6 +41,7 @@ use crate::connection::state::{ConnectionRef, Wait};
 use crate::connection::transaction::Transaction;
 use crate::parcel::Namespace;
 use crate::partitions::Indices;
+use crate::shard::parts::Parts;
 use crate::shard::{EVENTS_MAX, Shard, WAKER};
 
 /// Time for one slice. Whoever needs a key waits for all of them, others for one in each turn.
@@ -118,6 +119,8 @@ pub(crate) enum Stage {
     Steps(Box<dyn Steps>, Duration),
     /// Goes on with that command, which has run for so long.
     Held(Box<dyn HeldSteps>, Duration),
+    /// Goes on with a command that is executed in parts, which has run for so long.
+    Parts(Box<Parts>, Duration),
     /// Goes on with the frames of a long message, which took so long.
     Message(Namespace, Prepared, Duration),
     /// Hands that command over, to be run apart.

@@ -526,7 +526,11 @@ impl Shard {
                     self.close(slot, reason);
                 }
             }
-            Ok(Flushed::More) => self.flusher.mark(connection),
+            Ok(Flushed::More) => {
+                // However fast it reads, publishers, and mail, don't wait for the end of what is long.
+                connection.lags |= connection.output.queued_bytes() > LONG_QUEUE_BYTES;
+                self.flusher.mark(connection);
+            }
             // It has stopped sending and does not read: nothing would ever end its wait.
             Ok(Flushed::Blocked) if connection.state().drains() == Some(CloseReason::ClientGone) => {
                 self.close(slot, CloseReason::ClientGone);

@@ -39,6 +39,7 @@ impl Shard {
         frames.extend(connection.output.take());
         connection.transport = transport;
         connection.is_event_stream = true;
+        (connection.unread, connection.partial) = (None, None);
         connection.client.set_mark(mark::EVENTS, true);
         connection.beat_ms = now_ms;
         connection.write_blocked = false;

@@ -12,7 +12,7 @@
 //!
 //! Between two parts others are served, so a long request is not one moment: what somebody else does meanwhile may be seen
 //! by its later parts. Up to [`whole_max`] arguments it is one, and so is any between MULTI and EXEC, where no
-//! request has more than `KEY_ARGUMENTS_MAX`.
+//! request has more than `KEY_ARGUMENTS_MAX`; what walks past everything, or leaves it, goes on in the transaction's slices.
 //!
 //! A long reply is made in the same way, from copies that its command left (`sterna_keyspace::Steps`): it is one moment all the
 //! same.
@@ -36,6 +36,7 @@ use crate::connection::{CloseReason, ReplyMode};
 use crate::directory::STRIPES;
 use crate::parcel::Namespace;
 use crate::shard::Shard;
+use crate::shard::current::QueuedParts;
 use crate::shard::long::Prepared;
 use crate::shard::populate::Populate;
 use crate::shard::track::PART_PREFIXES;
@@ -247,7 +248,12 @@ impl Shard {
     }
 
     fn begin_parts(&mut self, slot: usize, row: &'static Row, work: Work) {
-        self.parts.insert(self.connections[slot].me, Parts { row, work, ticket: None });
+        let parts = Parts { row, work, ticket: None };
+        if matches!(self.current.queued_parts, QueuedParts::Allowed) {
+            self.current.queued_parts = QueuedParts::Begun(Box::new(parts));
+            return;
+        }
+        self.parts.insert(self.connections[slot].me, parts);
         self.wait(slot, Wait::Parts, None);
         self.make_ready(slot);
     }
@@ -441,6 +447,27 @@ impl Shard {
                 self.parts.insert(me, parts);
             }
         }
+    }
+
+    /// Executes one part of a command of a transaction; true: that was the last.
+    pub(crate) fn part_of_queued(&mut self, slot: usize, parts: &mut Parts, out: &mut Vec<u8>) -> bool {
+        self.next_part(slot, parts, out) == Next::End
+    }
+
+    /// Whether it takes long to walk past all channels, those that match `pattern` or all, or to end all subscriptions of the
+    /// connection.
+    pub(crate) fn has_many_subscriptions(&self, slot: usize, pattern: Option<&[u8]>) -> bool {
+        let is_long = |space| {
+            let directory = self.directory_of(space);
+            !Stride::new(PART_WALK, WHOLE_BYTES, pattern).has_room(directory.len(), directory.name_bytes())
+        };
+        let held = &self.connections[slot].subscriptions;
+        let bytes = ALL_KINDS.iter().map(|&kind| held.name_bytes(kind)).sum::<usize>();
+        is_long(Namespace::Channels)
+            || is_long(Namespace::Sharded)
+            || self.has_many_names(slot)
+            || held.len_of_all() > PART_SUBSCRIPTIONS
+            || bytes > PART_BYTES
     }
 
     /// Ends what the connection has begun in parts.

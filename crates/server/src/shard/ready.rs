@@ -1,9 +1,9 @@
 //! Who is served next: connections with input, those first that leave others their time.
 //!
 //! A connection that asks for little at once is *quiet* (`connection/pace.rs`); all quiet ones are served in each turn, so
-//! that a client that asks now and then waits for one turn and not for everybody. One that has yet to show that is *fresh*; these
-//! are served behind the quiet ones, for as long as those have left and some time in any case. So is a quiet one with a request that
-//! anybody can see to be long, by the number of its arguments. The others are *busy* and share
+//! that a client that asks now and then waits for one turn and not for everybody. Behind them come those of them whose request
+//! anybody can see to be long, by the number of its arguments. One that has yet to show that it asks for little is *fresh*; these
+//! are served behind the quiet ones, for as long as those have left and some time in any case. The others are *busy* and share
 //! what is left of the turn, one batch after the other. Who has yet to authenticate is a *stranger*, and all strangers together
 //! have a small part of the turn. A TLS handshake, which takes as long as hundreds of requests, comes last.
 
@@ -50,22 +50,34 @@ pub(super) struct Ready {
     strangers: VecDeque<ConnectionRef>,
     /// Those whose TLS handshake is under way.
     handshakes: VecDeque<ConnectionRef>,
-    /// When quiet ones were served last.
-    quiet_at: Option<Instant>,
+    /// Quiet ones whose request takes long.
+    wide: VecDeque<ConnectionRef>,
+    /// Who was quiet when it was served last, the last two of them, and when that was.
+    were_quiet: [Option<(ConnectionRef, Instant)>; 2],
 }
 
 impl Ready {
     pub(super) fn is_empty(&self) -> bool {
         self.quiet.is_empty()
+            && self.wide.is_empty()
             && self.fresh.is_empty()
             && self.busy.is_empty()
             && self.strangers.is_empty()
             && self.handshakes.is_empty()
     }
 
-    /// Whether quiet connections have been served a short time ago.
-    pub(super) fn had_quiet(&self, now: Instant) -> bool {
-        self.quiet_at.is_some_and(|at| now.saturating_duration_since(at) < QUIET_MEMORY)
+    /// Notes that a connection was quiet, and is.
+    fn note_quiet(&mut self, who: ConnectionRef, now: Instant) {
+        if self.were_quiet[0].is_some_and(|(last, _)| last != who) {
+            self.were_quiet[1] = self.were_quiet[0];
+        }
+        self.were_quiet[0] = Some((who, now));
+    }
+
+    /// Whether another connection was quiet a short time ago.
+    pub(super) fn had_quiet(&self, who: ConnectionRef, now: Instant) -> bool {
+        let mut others = self.were_quiet.iter().flatten().filter(|(other, _)| *other != who);
+        others.any(|(_, at)| now.saturating_duration_since(*at) < QUIET_MEMORY)
     }
 
     /// Adds the connection unless it is there.
@@ -87,10 +99,10 @@ impl Ready {
         !self.quiet.is_empty()
     }
 
-    /// Adds a quiet connection among the fresh ones: what it asks for takes long. It is the one that is served.
+    /// Adds a quiet connection that is served behind the others: what it asks for takes long. It is the one that is served.
     pub(super) fn add_behind_quiet(&mut self, connection: &mut Connection) {
         if !std::mem::replace(&mut connection.is_ready, true) {
-            self.fresh.push_back(connection.me);
+            self.wide.push_back(connection.me);
         }
     }
 
@@ -127,13 +139,13 @@ impl Shard {
         // Nobody is served twice in a turn: a client that has sent its last request and its end gets the reply first.
         let Ready { quiet, fresh, busy, strangers, .. } = &self.ready;
         let (quiet, fresh, busy, strangers) = (quiet.len(), fresh.len(), busy.len(), strangers.len());
-        if quiet > 0 {
-            self.ready.quiet_at = Some(start);
-        }
         let quiet_until = start + QUIET_TIME_MAX;
         self.serve_some(quiet, QUIET_SLICE, quiet_until, |ready| &mut ready.quiet);
         let fresh_since = self.clock.instant;
         let until = quiet_until.max(fresh_since + FRESH_TIME_MIN);
+        // Those among them that were put behind the quiet ones just now have been read from, and no more.
+        let wide = self.ready.wide.len();
+        self.serve_some(wide, QUIET_SLICE, until, |ready| &mut ready.wide);
         self.serve_some(fresh, QUIET_SLICE, until, |ready| &mut ready.fresh);
         let (quiet_time, fresh_time) = (fresh_since - start, self.clock.instant - fresh_since);
         let until = self.clock.instant + STRANGERS_TIME_MAX;
@@ -213,7 +225,10 @@ impl Shard {
         };
         connection.pace.note(took, requests, then);
         let class = connection.pace.class();
-        if class != before {
+        if (before, class) == (Class::Quiet, Class::Quiet) {
+            let now = self.clock.instant;
+            self.ready.note_quiet(who, now);
+        } else if class != before {
             self.ready.move_last(who, before, class);
         }
     }
@@ -224,12 +239,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quiet_connections_are_expected_for_a_short_time_after_some_were_served() {
+    fn other_quiet_connections_are_expected_for_a_short_time_after_some_were_served() {
+        let [one, other] = [1, 2].map(|id| ConnectionRef { slot: id as usize, id });
         let now = Instant::now();
         let mut ready = Ready::default();
-        assert!(!ready.had_quiet(now));
-        ready.quiet_at = Some(now);
-        assert!(ready.had_quiet(now) && ready.had_quiet(now + QUIET_MEMORY / 2));
-        assert!(!ready.had_quiet(now + QUIET_MEMORY));
+        assert!(!ready.had_quiet(one, now));
+        ready.note_quiet(one, now);
+        assert!(!ready.had_quiet(one, now), "it does not wait for itself");
+        assert!(ready.had_quiet(other, now) && ready.had_quiet(other, now + QUIET_MEMORY / 2));
+        assert!(!ready.had_quiet(other, now + QUIET_MEMORY));
+        (0..3).for_each(|_| ready.note_quiet(other, now));
+        assert!(ready.had_quiet(one, now) && ready.had_quiet(other, now), "both are known");
     }
 }

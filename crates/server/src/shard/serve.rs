@@ -128,8 +128,11 @@ impl Shard {
                 connection.net_in_bytes += n as u64;
                 self.current.read_bytes += n;
                 Client::add(&self.server.shards[self.index].net_in_bytes, n as u64);
+                let mut is_put_behind = false;
                 if self.connections[slot].page.is_some() {
                     self.serve_page(slot, &scratch[..n]);
+                } else if self.connections[slot].is_event_stream {
+                    // Whatever is sent on one is no request.
                 } else if is_held {
                     self.keep(slot, &scratch[..n]);
                 } else if n >= WIDE_BYTES_MIN && self.lets_quiet_pass(slot, &scratch[..n]) {
@@ -137,7 +140,8 @@ impl Shard {
                     if let Some(connection) = self.connections.get_mut(slot) {
                         self.ready.add_behind_quiet(connection);
                     }
-                } else if !self.connections[slot].is_event_stream {
+                    is_put_behind = true;
+                } else {
                     self.serve_bytes(slot, &scratch[..n]);
                 }
                 // A full buffer means that there may be more, and there will be no new edge for it; under TLS, records
@@ -149,6 +153,7 @@ impl Shard {
                 if self.connections.get(slot).is_some_and(has_no_edge) {
                     // What a page sends takes no time, by which there would be no end.
                     goes_on = n == READ_BYTES
+                        && !is_put_behind
                         && self.goes_on(slot)
                         && !self.connections[slot].is_event_stream
                         && self.may_read_again(slot);
@@ -177,7 +182,7 @@ impl Shard {
         if connection.is_unauthenticated() {
             UNAUTHENTICATED_READ_BYTES
         } else if connection.pace.class() == Class::Busy
-            && self.ready.had_quiet(self.clock.instant)
+            && self.ready.had_quiet(connection.me, self.clock.instant)
             && !self.has_many_receivers(slot)
         {
             READ_BESIDE_QUIET
@@ -190,7 +195,11 @@ impl Shard {
     #[cold]
     fn lets_quiet_pass(&self, slot: usize, bytes: &[u8]) -> bool {
         let connection = &self.connections[slot];
-        if connection.pace.class() != Class::Quiet || !self.ready.has_quiet() {
+        if connection.pace.class() != Class::Quiet
+            || connection.is_unauthenticated()
+            || connection.read_closed
+            || !self.ready.has_quiet()
+        {
             return false;
         }
         let head = connection.partial.as_ref().map_or(bytes, |partial| partial.request.bytes());

@@ -144,6 +144,10 @@ impl<'a> Rows<'a> {
     /// The rank of a member.
     #[inline]
     pub(super) fn find(self, member: &[u8]) -> Option<usize> {
+        // One that is longer than all of it has no length here, nor is it hashed.
+        if member.len() > self.bytes.len() && listpack::canonical_int(member).is_none() {
+            return None;
+        }
         self.find_kept(&Kept::of(member))
     }
 
@@ -350,7 +354,11 @@ impl Small {
         }
         let (mut elements, mut items) = (packed.iter(), Vec::with_capacity(packed.len() / 2));
         while let (Some((_, member)), Some((_, score))) = (elements.next(), elements.next()) {
-            items.push((Kept::of_element(member), score_of(score)?));
+            let kept = Kept::of_element(member);
+            if kept.bytes().len() >= INTEGER as usize {
+                return None;
+            }
+            items.push((kept, score_of(score)?));
         }
         let small = Small::of_items(&items);
         (small.rows().is_in_order() && small.rows().has_no_member_twice()).then_some(small)
