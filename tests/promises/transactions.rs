@@ -579,8 +579,8 @@ fn channels_are_walked_past_and_left_in_the_slices_of_a_transaction() {
             let left = |value: &Value| matches!(value, Value::Push(_));
             let replies = elements(client.value());
             assert_eq!(elements(replies[0].clone()).len(), CHANNELS + 1);
-            for walk in 1..=WALKS {
-                assert_eq!(elements(replies[walk].clone()).len(), 10);
+            for walk in &replies[1..=WALKS] {
+                assert_eq!(elements(walk.clone()).len(), 10);
             }
             // Each is confirmed, two of them in the place of as many replies.
             assert_eq!(replies[WALKS + 1..].iter().filter(|value| left(value)).count(), 2);
