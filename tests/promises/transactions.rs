@@ -593,6 +593,43 @@ fn channels_are_walked_past_and_left_in_the_slices_of_a_transaction() {
     }
 }
 
+#[test]
+fn clients_and_users_are_listed_in_the_slices_of_a_transaction_as_outside() {
+    for shards in [1, 2] {
+        let server = Launch::shards(shards).start();
+        let (mut client, mut other) = (server.connect(), server.connect_resp3());
+        let others: Vec<Client> = (0..600).map(|_| server.connect()).collect();
+        (0..100)
+            .for_each(|nth| drop(client.request(&["ACL", "SETUSER", &format!("user{nth}"), "on", ">pw"])));
+        let users = client.request(&["ACL", "LIST"]);
+        other.request(&["SUBSCRIBE", "done"]);
+        let is_seen = (0..100).any(|_| {
+            client.request(&["MULTI"]);
+            (0..20).for_each(|_| drop(client.request(&["CLIENT", "LIST"])));
+            client.request(&["ACL", "LIST"]);
+            client.request(&["PUBLISH", "done", "x"]);
+            client.send(&["EXEC"]);
+            let mut served = 0;
+            loop {
+                other.send(&["PING"]);
+                if matches!(other.value(), Value::Push(_)) {
+                    assert_eq!(other.value(), Value::Simple(b"PONG".to_vec()));
+                    break;
+                }
+                served += 1;
+            }
+            let replies = elements(client.value());
+            for list in &replies[..20] {
+                let text = String::from_utf8_lossy(list.as_bytes().expect("a text")).into_owned();
+                assert_eq!(text.lines().count(), 2 + others.len());
+            }
+            assert_eq!(replies[20], users);
+            served > 1
+        });
+        assert!(is_seen, "nobody was served before it was done, {shards} shards");
+    }
+}
+
 /// differs=settings-of-exec
 #[test]
 fn a_transaction_that_changes_settings_is_short() {

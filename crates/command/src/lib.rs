@@ -186,8 +186,8 @@ bitflags! {
         const READ_FIRST = 1 << 43;
         /// Sets options of redis.conf, some of which name certificates.
         const SETS_OPTIONS = 1 << 44;
-        /// How long it takes follows from what is subscribed to, by anybody or by its connection.
-        const OF_SUBSCRIPTIONS = 1 << 45;
+        /// Walks past all that there is of the server (clients, users, channels), or of the connection's subscriptions.
+        const LISTS = 1 << 45;
     }
 }
 

@@ -241,7 +241,7 @@ impl Shard {
                 && !self.publishes_widely(transaction)
                 && !self.tells_much_and_publishes(transaction)
                 && !self.walks_far(transaction)
-                && !self.walks_past_channels(slot, transaction)
+                && !self.lists_many(slot, transaction)
         {
             let commands = || transaction.queued.iter().filter(|(row, _)| matches!(runs(row), Runs::Keys(_)));
             let held = partitions.hold_for(needed, || {
@@ -289,11 +289,12 @@ impl Shard {
         })
     }
 
-    /// Whether it walks past very many channels, or ends very many subscriptions.
-    fn walks_past_channels(&self, slot: usize, transaction: &Transaction) -> bool {
-        transaction.queued.iter().any(|(row, args)| {
-            row.has(Flags::OF_SUBSCRIPTIONS) && self.has_many_subscriptions(slot, args.args().get(2))
-        })
+    /// Whether it walks past very many clients, users or channels, or ends very many subscriptions.
+    fn lists_many(&self, slot: usize, transaction: &Transaction) -> bool {
+        transaction
+            .queued
+            .iter()
+            .any(|(row, args)| row.has(Flags::LISTS) && self.has_many(slot, args.args().get(2)))
     }
 
     /// The partitions of all keys that the transaction's commands and watches name; where they are many, all: finding out

@@ -73,7 +73,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
         spec: Spec {
             name: "unsubscribe",
             arity: -1,
-            flags: SUBSCRIPTION.union(Flags::OF_SUBSCRIPTIONS),
+            flags: SUBSCRIPTION.union(Flags::LISTS),
             complexity: "O(N), N channels",
             summary: "Stops listening to channels; to all of them if none is named.",
             syntax: "[channel [channel ...]]",
@@ -100,7 +100,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
         spec: Spec {
             name: "punsubscribe",
             arity: -1,
-            flags: SUBSCRIPTION.union(Flags::OF_SUBSCRIPTIONS),
+            flags: SUBSCRIPTION.union(Flags::LISTS),
             complexity: "O(N * L), N patterns of L bytes",
             summary: "Stops listening to patterns; to all of them if none is named.",
             syntax: "[pattern [pattern ...]]",
@@ -130,7 +130,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
         spec: Spec {
             name: "sunsubscribe",
             arity: -1,
-            flags: SUBSCRIPTION.union(Flags::OF_SUBSCRIPTIONS),
+            flags: SUBSCRIPTION.union(Flags::LISTS),
             since: "7.0.0",
             complexity: "O(N), N channels",
             summary: "Stops listening to sharded channels; to all of them if none is named.",
@@ -193,7 +193,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
                 spec: Spec {
                     name: "channels",
                     since: "2.8.0",
-                    flags: QUESTION.union(Flags::OF_SUBSCRIPTIONS),
+                    flags: QUESTION.union(Flags::LISTS),
                     complexity: "O(N), N channels with subscribers",
                     summary: "Lists the channels with subscribers, all or those that match a pattern.",
                     syntax: "[pattern]",
@@ -255,7 +255,7 @@ pub(super) static ROWS: &[Command<Run>] = &[
                 spec: Spec {
                     name: "shardchannels",
                     since: "7.0.0",
-                    flags: QUESTION.union(Flags::OF_SUBSCRIPTIONS),
+                    flags: QUESTION.union(Flags::LISTS),
                     complexity: "O(N), N sharded channels with subscribers",
                     summary: "Lists the sharded channels with subscribers, all or those that match a pattern.",
                     syntax: "[pattern]",

@@ -22,6 +22,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use sterna_command::{Flags, Group, Keys, NAMES_BYTES_MAX, ReplyShape, Row};
@@ -53,6 +54,9 @@ const LEAVE_TIME_MAX: Duration = Duration::from_micros(500);
 
 /// What RESET ends, and a client that leaves.
 pub(crate) const ALL_KINDS: [Kind; 3] = [Kind::Channel, Kind::Pattern, Kind::Sharded];
+
+/// Clients, or users, that are listed at once: some 0.1 ms.
+const LISTED_MAX: usize = 32;
 
 /// Channels, or keys, that are walked past together.
 pub(crate) const PART_WALK: usize = 1024;
@@ -454,9 +458,9 @@ impl Shard {
         self.next_part(slot, parts, out) == Next::End
     }
 
-    /// Whether it takes long to walk past all channels, those that match `pattern` or all, or to end all subscriptions of the
-    /// connection.
-    pub(crate) fn has_many_subscriptions(&self, slot: usize, pattern: Option<&[u8]>) -> bool {
+    /// Whether it takes long to walk past all clients, users, or channels, those that match `pattern` or all, or to end all subscriptions
+    /// of the connection.
+    pub(crate) fn has_many(&self, slot: usize, pattern: Option<&[u8]>) -> bool {
         let is_long = |space| {
             let directory = self.directory_of(space);
             !Stride::new(PART_WALK, WHOLE_BYTES, pattern).has_room(directory.len(), directory.name_bytes())
@@ -466,6 +470,8 @@ impl Shard {
         is_long(Namespace::Channels)
             || is_long(Namespace::Sharded)
             || self.has_many_names(slot)
+            || self.server.connected.load(Relaxed) > LISTED_MAX
+            || self.server.users.read().iter().count() > LISTED_MAX
             || held.len_of_all() > PART_SUBSCRIPTIONS
             || bytes > PART_BYTES
     }

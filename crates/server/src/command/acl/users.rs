@@ -70,7 +70,7 @@ pub(super) const GETUSER: Command<Run> = row(
 pub(super) const LIST: Command<Run> = row(
     Spec {
         name: "list",
-        flags: ADMIN,
+        flags: ADMIN.union(Flags::LISTS),
         complexity: "O(N), N users",
         summary: "Lists the users, each as the line of the configuration that makes it.",
         ..BASE
@@ -78,7 +78,7 @@ pub(super) const LIST: Command<Run> = row(
     |call| {
         let users: Vec<Arc<User>> = call.server().users.read().iter().cloned().collect();
         let mut lines = Lines { users: users.into_iter(), is_begun: false };
-        if lines.users.len() > LINES_PER_STEP && !call.in_exec {
+        if lines.users.len() > LINES_PER_STEP && call.may_take_parts() {
             call.shard.reply_in_steps(call.slot, call.row, Box::new(lines));
         } else {
             while lines.step(&mut call.reply) {}

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use sterna_command::{Command, ReplyShape, Spec};
+use sterna_command::{Command, Flags, ReplyShape, Spec};
 use sterna_keyspace::Steps;
 use sterna_protocol::Reply;
 
@@ -53,7 +53,7 @@ pub(super) const LIST: Command<Run> = row(
     Spec {
         name: "list",
         arity: -2,
-        flags: ADMIN,
+        flags: ADMIN.union(Flags::LISTS),
         complexity: "O(N), N connections",
         summary: "Lists the connections, all or those that meet the conditions, a line each. NOT- before a condition \
                   turns it round.",
@@ -81,7 +81,7 @@ fn list(call: &mut Call<'_>) -> Result<(), Failure> {
     let own = lines(&[client], now_ms);
     call.connection().publish_gauges();
     let mut lines = Lines { clients: clients.into_iter(), now_ms, me, own, text: String::new() };
-    if lines.clients.len() > LINES_PER_STEP && !call.in_exec {
+    if lines.clients.len() > LINES_PER_STEP && call.may_take_parts() {
         call.shard.reply_in_steps(call.slot, call.row, Box::new(lines));
     } else {
         while lines.step(&mut call.reply) {}
