@@ -221,8 +221,8 @@ pub const DIFFERENCES: &[Difference] = &[
         name: "pattern-steps",
         redis: "compares a pattern with a text for as long as it takes, which grows with the product of their lengths",
         sterna: "finds no match after 256 steps for each byte of the text (or 1 024, if these are more), or a million beside one \
-                 for each: where what follows a `*` is long and nearly matches again and again, or a class `[…]` is longer than all \
-                 bytes there are",
+                 for each: where what follows a `*` is long and nearly matches again and again, or a class `[…]`, or a run of \
+                 stars, is longer than all bytes there are",
         reason: "A pattern of a megabyte would stop everybody for seconds.",
     },
     Difference {

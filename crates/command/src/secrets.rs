@@ -30,6 +30,8 @@ pub enum Secrecy {
     Open,
     /// Nobody may.
     Secret,
+    /// If it is no name of an option: it may be a part of a secret.
+    OptionName,
     /// As secret as the option whose name is the argument at this index.
     OfOption(usize),
     /// What the request says of it that begins at this index.
@@ -53,7 +55,7 @@ impl Secrets {
                 } else if !(index - first).is_multiple_of(2) {
                     return Secrecy::OfOption(index - 1);
                 } else {
-                    false
+                    return Secrecy::OptionName;
                 }
             }
             Secrets::Request(first) if index >= first => return Secrecy::OfRequest(first),
@@ -77,7 +79,7 @@ mod tests {
             (login, "hello 3 auth u p setname n", "...xx.."),
             (login, "hello 3 setname auth auth u p", "....xxx"),
             (login, "hello auth u p", "..xx"),
-            (Secrets::OptionValues(2), "config set a 1 b 2", "...2.4"),
+            (Secrets::OptionValues(2), "config set a 1 b 2", "...2n4"),
             (Secrets::OptionValues(2), "config set a", "..."),
             (Secrets::OptionValues(2), "config set a p w", "...xx"),
             (Secrets::Request(3), "acl dryrun u auth p", "..xrr"),
@@ -89,6 +91,7 @@ mod tests {
                 .map(|index| match secrets.of(index, words.len(), |at| words.get(at).copied()) {
                     Secrecy::Open => '.',
                     Secrecy::Secret => 'x',
+                    Secrecy::OptionName => 'n',
                     Secrecy::OfOption(name) => char::from(b'0' + name as u8),
                     Secrecy::OfRequest(_) => 'r',
                 })

@@ -5,8 +5,6 @@
 //! a stride has bytes as well. It counts those of the names that it comes past, as they are mostly copied, and what
 //! it took to match them.
 
-use std::borrow::Cow;
-
 use sterna_pubsub::glob;
 
 /// Bytes that are copied, some of them twice, in the time of a step of [`glob`].
@@ -18,13 +16,13 @@ pub struct Stride<'p> {
     names: usize,
     bytes: usize,
     /// `None`: all names match.
-    pattern: Option<Cow<'p, [u8]>>,
+    pattern: Option<&'p [u8]>,
 }
 
 impl<'p> Stride<'p> {
     /// So many names, or as many as take as long as so many bytes are copied; at least one. A pattern says which are asked for.
     pub fn new(names: usize, bytes: usize, pattern: Option<&'p [u8]>) -> Stride<'p> {
-        Stride { names, bytes, pattern: pattern.map(glob::without_repeated_stars) }
+        Stride { names, bytes, pattern }
     }
 
     /// As [`Stride::new`], of keys or elements: the empty name matches no pattern but the empty one, and yet `*` means every key.
@@ -39,7 +37,7 @@ impl<'p> Stride<'p> {
 
     /// Whether a name is asked for.
     pub fn wants(&mut self, name: &[u8]) -> bool {
-        let Some(pattern) = &self.pattern else { return true };
+        let Some(pattern) = self.pattern else { return true };
         let (is_wanted, steps) = glob::match_counted(pattern, name);
         self.count(steps.saturating_mul(STEP_BYTES));
         is_wanted
@@ -94,7 +92,7 @@ impl<'p> Stride<'p> {
     /// The most that names of so many bytes together take, in bytes.
     #[inline]
     pub fn bound(&self, names: usize, bytes: usize) -> usize {
-        let steps = self.pattern.as_ref().map_or(0, |pattern| glob::steps_max(pattern, names, bytes));
+        let steps = self.pattern.map_or(0, |pattern| glob::steps_max(pattern, names, bytes));
         bytes.saturating_add(steps.saturating_mul(STEP_BYTES))
     }
 

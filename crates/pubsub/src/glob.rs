@@ -23,8 +23,6 @@
 //! Cost: O(pattern + text). When what follows a star fails, only the last star can usefully move on (an earlier one
 //! moving would leave the later ones less to match), so there is one place to go back to instead of a tree of them.
 
-use std::borrow::Cow;
-
 /// Stars followed by something, neighbours counted once, that a pattern may have and still match.
 ///
 /// The servers bound their recursion by this number, so a longer pattern's answer is part of the protocol.
@@ -50,33 +48,18 @@ pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
 }
 
 /// The same for one of very many texts, and how many steps it took: some 3 ns each. A class, or a run of stars, of more than [`STEPS_MIN`]
-/// bytes is too long here for a short text; a walk makes one star of a run ([`without_repeated_stars`]).
+/// bytes is too long here for a short text.
 pub fn match_counted(pattern: &[u8], text: &[u8]) -> (bool, usize) {
     let (is_match, steps) = run::<false>(pattern, text, STEPS_MIN);
     (is_match, 1 + steps + text.len() / SEARCHED_PER_STEP)
 }
 
-/// The pattern with one star in place of each run of them: it matches the same.
-pub fn without_repeated_stars(pattern: &[u8]) -> Cow<'_, [u8]> {
-    if !pattern.windows(2).any(|pair| pair == b"**") {
-        return Cow::Borrowed(pattern);
-    }
-    let (mut kept, mut rest, mut follows_star) = (Vec::with_capacity(pattern.len()), pattern, false);
-    while let Some((token, behind)) = token(rest) {
-        let is_star = matches!(token, Token::Star);
-        if !(is_star && follows_star) {
-            kept.extend_from_slice(&rest[..rest.len() - behind.len()]);
-        }
-        (rest, follows_star) = (behind, is_star);
-    }
-    Cow::Owned(kept)
-}
-
 /// The most steps that [`match_counted`] takes for so many texts of so many bytes together.
 pub fn steps_max(pattern: &[u8], texts: usize, bytes: usize) -> usize {
     let inner = &pattern[..pattern.len() - usize::from(pattern.ends_with(b"*"))];
-    // Without a star that something follows, each byte of the pattern is looked at once.
-    let per_byte = if inner.contains(&b'*') { pattern.len().min(STEPS_PER_BYTE) } else { 0 };
+    // Without a star that something follows, each byte of the pattern is looked at once. A long one is not searched for that.
+    let may_go_back = pattern.len() > STEPS_PER_BYTE || inner.contains(&b'*');
+    let per_byte = if may_go_back { pattern.len().min(STEPS_PER_BYTE) } else { 0 };
     let once = texts.saturating_mul(1 + pattern.len());
     once.saturating_add(bytes.saturating_mul(per_byte)).saturating_add(bytes / SEARCHED_PER_STEP)
 }
@@ -375,7 +358,6 @@ mod tests {
             let (is_match, steps) = match_counted(&pattern, &text);
             prop_assert_eq!(is_match, matches(&pattern, &text));
             prop_assert!(steps <= steps_max(&pattern, 1, text.len()), "{} steps", steps);
-            prop_assert_eq!(matches(&without_repeated_stars(&pattern), &text), is_match);
         }
     }
 
@@ -416,9 +398,6 @@ mod tests {
             assert!((0..100_000).all(|_| !matches_ignore_case(pattern, b"m17")));
         }
         assert!(matches(&runs, &[b'a'; 1_000]) && !matches(&stars, &[b'a'; 1_000]));
-        assert_eq!(&*without_repeated_stars(&stars), b"*x");
-        assert_eq!(&*without_repeated_stars(&runs), b"*a".repeat(900));
-        assert_eq!(&*without_repeated_stars(br"a\**[x-**-y]**"), br"a\**[x-**-y]*");
     }
 
     #[test]

@@ -241,7 +241,7 @@ impl Shard {
                 && !self.publishes_widely(transaction)
                 && !self.tells_much_and_publishes(transaction)
                 && !self.walks_far(transaction)
-                && !self.lists_many(slot, transaction)
+                && !self.lists_much(slot, transaction)
         {
             let commands = || transaction.queued.iter().filter(|(row, _)| matches!(runs(row), Runs::Keys(_)));
             let held = partitions.hold_for(needed, || {
@@ -290,11 +290,11 @@ impl Shard {
     }
 
     /// Whether it walks past very many clients, users or channels, or ends very many subscriptions.
-    fn lists_many(&self, slot: usize, transaction: &Transaction) -> bool {
-        transaction
-            .queued
-            .iter()
-            .any(|(row, args)| row.has(Flags::LISTS) && self.has_many(slot, args.args().get(2)))
+    fn lists_much(&self, slot: usize, transaction: &Transaction) -> bool {
+        let is_much = |(row, args): &(&'static Row, OwnedArgs)| {
+            row.has(Flags::LISTS) && self.lists_many(slot, row, args.args())
+        };
+        transaction.queued.iter().any(is_much)
     }
 
     /// The partitions of all keys that the transaction's commands and watches name; where they are many, all: finding out

@@ -27,6 +27,7 @@ fn is_secret(row: &Row, args: Args<'_>, index: usize) -> bool {
         match row.spec.secrets.of(index, args.len(), |at| args.get(at)) {
             Secrecy::Open => return false,
             Secrecy::Secret => return true,
+            Secrecy::OptionName => return args.get(index).and_then(OptionRow::named).is_none(),
             Secrecy::OfOption(name) => {
                 return args.get(name).and_then(OptionRow::named).is_none_or(OptionRow::is_secret);
             }
@@ -84,6 +85,7 @@ mod tests {
             ("config set tls-key-file-pass pw", "config set tls-key-file-pass *"),
             ("CONFIG SET reqirepass pw", "CONFIG SET reqirepass *"),
             ("CONFIG SET requirepass correct horse", "CONFIG SET requirepass * *"),
+            ("CONFIG SET requirepass correct horse battery", "CONFIG SET requirepass * * *"),
             ("config get requirepass", "config get requirepass"),
             ("acl dryrun eve AUTH user pw", "acl dryrun * AUTH * *"),
             ("acl dryrun eve get key", "acl dryrun * get key"),

@@ -21,10 +21,13 @@ impl Taken {
     /// How many bytes another command takes at most that takes so many elements of `value`, at least one. Where there is too much to look
     /// at, all that there is.
     pub(super) fn take(&mut self, key: &[u8], value: ValueRef<'_>, count: usize) -> usize {
-        let count = count.max(1);
+        if !value.has_ends() {
+            return 0;
+        }
+        let count = count.clamp(1, value.elements().max(1));
         self.looked_at = self.looked_at.saturating_add(count);
         if self.looked_at > LOOKED_AT_MAX {
-            return if value.has_ends() { value.heap_bytes() } else { 0 };
+            return value.heap_bytes();
         }
         let (before, longest) = self.keys.entry(key.into()).or_default();
         *longest = value.bytes_at_ends(*before, count).max(*longest);

@@ -527,8 +527,9 @@ impl Shard {
                 }
             }
             Ok(Flushed::More) => {
-                // However fast it reads, publishers, and mail, don't wait for the end of what is long.
-                connection.lags |= connection.output.queued_bytes() > LONG_QUEUE_BYTES;
+                // However fast it reads, publishers, and mail, don't wait for the end of a long reply.
+                connection.lags |= connection.subscriptions.is_empty()
+                    && connection.output.queued_bytes() > LONG_QUEUE_BYTES;
                 self.flusher.mark(connection);
             }
             // It has stopped sending and does not read: nothing would ever end its wait.

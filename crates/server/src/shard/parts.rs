@@ -254,6 +254,7 @@ impl Shard {
     fn begin_parts(&mut self, slot: usize, row: &'static Row, work: Work) {
         let parts = Parts { row, work, ticket: None };
         if matches!(self.current.queued_parts, QueuedParts::Allowed) {
+            debug_assert!(!parts.needs_keys() && !parts.is_message(), "a transaction holds the keys");
             self.current.queued_parts = QueuedParts::Begun(Box::new(parts));
             return;
         }
@@ -458,22 +459,24 @@ impl Shard {
         self.next_part(slot, parts, out) == Next::End
     }
 
-    /// Whether it takes long to walk past all clients, users, or channels, those that match `pattern` or all, or to end all subscriptions
-    /// of the connection.
-    pub(crate) fn has_many(&self, slot: usize, pattern: Option<&[u8]>) -> bool {
-        let is_long = |space| {
-            let directory = self.directory_of(space);
-            !Stride::new(PART_WALK, WHOLE_BYTES, pattern).has_room(directory.len(), directory.name_bytes())
-        };
+    /// Whether what a row of `Flags::LISTS` asks for is much: channels, those that match a pattern or all; all subscriptions of the
+    /// connection, which it ends; or clients and users.
+    pub(crate) fn lists_many(&self, slot: usize, row: &Row, args: Args<'_>) -> bool {
         let held = &self.connections[slot].subscriptions;
-        let bytes = ALL_KINDS.iter().map(|&kind| held.name_bytes(kind)).sum::<usize>();
-        is_long(Namespace::Channels)
-            || is_long(Namespace::Sharded)
-            || self.has_many_names(slot)
-            || self.server.connected.load(Relaxed) > LISTED_MAX
-            || self.server.users.read().iter().count() > LISTED_MAX
-            || held.len_of_all() > PART_SUBSCRIPTIONS
-            || bytes > PART_BYTES
+        if row.spec.group != Group::Pubsub {
+            self.server.connected.load(Relaxed) > LISTED_MAX
+                || self.server.users.read().iter().count() > LISTED_MAX
+        } else if row.has(Flags::IN_PARTS) {
+            let bytes = || ALL_KINDS.iter().map(|&kind| held.name_bytes(kind)).sum::<usize>();
+            args.len() == 1 && (held.len_of_all() > PART_SUBSCRIPTIONS || bytes() > PART_BYTES)
+        } else {
+            let is_long = |space| {
+                let directory = self.directory_of(space);
+                let stride = Stride::new(PART_WALK, WHOLE_BYTES, args.get(2));
+                !stride.has_room(directory.len(), directory.name_bytes())
+            };
+            self.has_many_names(slot) || is_long(Namespace::Channels) || is_long(Namespace::Sharded)
+        }
     }
 
     /// Ends what the connection has begun in parts.

@@ -1,9 +1,9 @@
 //! Who is served next: connections with input, those first that leave others their time.
 //!
 //! A connection that asks for little at once is *quiet* (`connection/pace.rs`); all quiet ones are served in each turn, so
-//! that a client that asks now and then waits for one turn and not for everybody. Behind them come those of them whose request
-//! anybody can see to be long, by the number of its arguments. One that has yet to show that it asks for little is *fresh*; these
-//! are served behind the quiet ones, for as long as those have left and some time in any case. The others are *busy* and share
+//! that a client that asks now and then waits for one turn and not for everybody. One that has yet to show that is *fresh*; these
+//! are served behind the quiet ones, for as long as those have left and some time in any case. Then come quiet ones with a request that
+//! anybody can see to be long, by the number of its arguments. The others are *busy* and share
 //! what is left of the turn, one batch after the other. Who has yet to authenticate is a *stranger*, and all strangers together
 //! have a small part of the turn. A TLS handshake, which takes as long as hundreds of requests, comes last.
 
@@ -29,6 +29,9 @@ const QUIET_MEMORY: Duration = Duration::from_millis(100);
 
 /// Time for fresh connections in one turn, at least; or what quiet ones leave of theirs, where that is more. Each has one batch in it.
 const FRESH_TIME_MIN: Duration = Duration::from_millis(1);
+
+/// Time for quiet ones with wide requests in one turn, at least; or what is left of the others'.
+const WIDE_TIME_MIN: Duration = Duration::from_micros(500);
 
 /// Time for busy connections in one turn, at least; where the quiet or the fresh ones take longer, it is as long as theirs.
 const BUSY_TIME_MIN: Duration = Duration::from_millis(1);
@@ -143,10 +146,10 @@ impl Shard {
         self.serve_some(quiet, QUIET_SLICE, quiet_until, |ready| &mut ready.quiet);
         let fresh_since = self.clock.instant;
         let until = quiet_until.max(fresh_since + FRESH_TIME_MIN);
-        // Those among them that were put behind the quiet ones just now have been read from, and no more.
-        let wide = self.ready.wide.len();
-        self.serve_some(wide, QUIET_SLICE, until, |ready| &mut ready.wide);
         self.serve_some(fresh, QUIET_SLICE, until, |ready| &mut ready.fresh);
+        // Those among them that were put behind the quiet ones just now have been read from, and no more.
+        let (wide, until) = (self.ready.wide.len(), until.max(self.clock.instant + WIDE_TIME_MIN));
+        self.serve_some(wide, QUIET_SLICE, until, |ready| &mut ready.wide);
         let (quiet_time, fresh_time) = (fresh_since - start, self.clock.instant - fresh_since);
         let until = self.clock.instant + STRANGERS_TIME_MAX;
         self.serve_some(strangers, QUIET_SLICE, until, |ready| &mut ready.strangers);
