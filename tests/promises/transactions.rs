@@ -19,6 +19,19 @@ fn queue_increments(client: &mut Client) {
     (0..=COMMANDS).for_each(|_| drop(client.value()));
 }
 
+/// How many of its questions this client, which speaks RESP3, was answered until it is told of a message.
+fn served_until_told(client: &mut Client) -> usize {
+    let mut is_told = || {
+        client.send(&["PING"]);
+        let is_told = matches!(client.value(), Value::Push(_));
+        if is_told {
+            assert_eq!(client.value(), Value::Simple(b"PONG".to_vec()));
+        }
+        is_told
+    };
+    (0..).find(|_| is_told()).expect("it is told")
+}
+
 fn elements(value: Value) -> Vec<Value> {
     match value {
         Value::Array(elements) => elements,
@@ -526,15 +539,7 @@ fn keys_in_a_transaction_are_found_in_slices_and_are_those_of_its_moment() {
             requests.for_each(|request| drop(client.request(request)));
             client.send(&["EXEC"]);
             // It needs no keys.
-            let mut served = 0;
-            loop {
-                other.send(&["PING"]);
-                if matches!(other.value(), Value::Push(_)) {
-                    assert_eq!(other.value(), Value::Simple(b"PONG".to_vec()));
-                    break;
-                }
-                served += 1;
-            }
+            let served = served_until_told(&mut other);
             let replies = elements(client.value());
             let names = elements(replies[1].clone());
             assert_eq!(names.len(), KEYS + 1);
@@ -567,15 +572,7 @@ fn channels_are_walked_past_and_left_in_the_slices_of_a_transaction() {
             let walks = [&["PUBSUB", "CHANNELS", "channel:1?"][..]; WALKS];
             first.into_iter().chain(walks).chain(last).for_each(|request| drop(client.request(request)));
             client.send(&["EXEC"]);
-            let mut served = 0;
-            loop {
-                other.send(&["PING"]);
-                if matches!(other.value(), Value::Push(_)) {
-                    assert_eq!(other.value(), Value::Simple(b"PONG".to_vec()));
-                    break;
-                }
-                served += 1;
-            }
+            let served = served_until_told(&mut other);
             let left = |value: &Value| matches!(value, Value::Push(_));
             let replies = elements(client.value());
             assert_eq!(elements(replies[0].clone()).len(), CHANNELS + 1);
@@ -609,15 +606,7 @@ fn clients_and_users_are_listed_in_the_slices_of_a_transaction_as_outside() {
             client.request(&["ACL", "LIST"]);
             client.request(&["PUBLISH", "done", "x"]);
             client.send(&["EXEC"]);
-            let mut served = 0;
-            loop {
-                other.send(&["PING"]);
-                if matches!(other.value(), Value::Push(_)) {
-                    assert_eq!(other.value(), Value::Simple(b"PONG".to_vec()));
-                    break;
-                }
-                served += 1;
-            }
+            let served = served_until_told(&mut other);
             let replies = elements(client.value());
             for list in &replies[..20] {
                 let text = String::from_utf8_lossy(list.as_bytes().expect("a text")).into_owned();
