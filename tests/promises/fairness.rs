@@ -156,7 +156,7 @@ fn who_asks_for_little_does_not_stand_behind_a_round_of_thousands_of_subscribers
 }
 
 /// What a reply to INFO says under `field`.
-fn figure_in(info: &Value, field: &str) -> usize {
+pub(crate) fn figure_in(info: &Value, field: &str) -> usize {
     let info = String::from_utf8_lossy(info.as_bytes().expect("INFO answers text"));
     let line = info.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
     line.and_then(|figure| figure.trim().parse().ok()).expect("INFO has it")
@@ -167,6 +167,8 @@ struct First {
     request: Vec<u8>,
     question: &'static [&'static str],
     served: fn(&Value) -> usize,
+    /// Whether its head says so, and not only what follows.
+    is_wide: bool,
 }
 
 /// A request with so many numbers behind the words, and then this.
@@ -174,6 +176,13 @@ fn wide(words: &[&str], numbers: usize, end: &[&str]) -> Vec<u8> {
     let numbers: Vec<String> = (0..numbers).map(|number| format!("{number:05}")).collect();
     let numbers = numbers.iter().map(String::as_str);
     request_bytes(&words.iter().copied().chain(numbers).chain(end.iter().copied()).collect::<Vec<_>>())
+}
+
+fn await_clients(client: &mut Client, others: usize) {
+    wait_for("all to be there", || {
+        let info = client.request(&["INFO", "clients"]);
+        (figure_in(&info, "connected_clients") > others).then_some(())
+    });
 }
 
 #[test]
@@ -184,36 +193,37 @@ fn who_asks_for_little_does_not_stand_behind_hundreds_whose_first_request_takes_
             request: wide(&["BLPOP"], 2000, &["0"]),
             question: &["INFO", "clients"],
             served: |info| figure_in(info, "blocked_clients"),
+            is_wide: true,
         },
         First {
             request: wide(&["SUBSCRIBE"], 2000, &[]),
             question: &["INFO", "clients"],
             served: |info| figure_in(info, "pubsub_clients"),
+            is_wide: true,
         },
         First {
             request: wide(&["RPUSH", "list"], 2000, &[]),
             question: &["LLEN", "list"],
             served: |length| length.as_int().expect("a number") as usize / 2000,
+            is_wide: true,
         },
         First {
             request: request_bytes(&["RPUSH", "list", "x"]).repeat(500),
             question: &["LLEN", "list"],
             served: |length| length.as_int().expect("a number") as usize / 500,
+            is_wide: false,
         },
     ];
-    for (index, First { request, question, served }) in firsts.iter().enumerate() {
+    for First { request, question, served, is_wide } in &firsts {
         for (shards, are_new) in [(1, true), (2, true), (1, false)] {
             // Of a pipeline nobody knows how long it is before it is read.
-            if !are_new && index == firsts.len() - 1 {
+            if !are_new && !is_wide {
                 continue;
             }
             let server = Server::sterna(shards, &[]);
             let mut known = server.connect();
             let mut others: Vec<Client> = (0..OTHERS).map(|_| server.connect()).collect();
-            wait_for("all to be there", || {
-                let info = known.request(&["INFO", "clients"]);
-                (figure_in(&info, "connected_clients") > OTHERS).then_some(())
-            });
+            await_clients(&mut known, OTHERS);
             if !are_new {
                 (0..16).for_each(|_| others.iter_mut().for_each(Client::assert_quiet));
             }
@@ -232,4 +242,28 @@ fn who_asks_for_little_does_not_stand_behind_hundreds_whose_first_request_takes_
             wait_for("all to be served", || (served(&known.request(question)) == OTHERS).then_some(()));
         }
     }
+}
+
+#[test]
+fn new_clients_do_not_stand_behind_hundreds_of_known_ones_with_wide_requests() {
+    const KNOWN: usize = 200;
+    const NEW: usize = 100;
+    const NUMBERS: usize = 2000;
+    let server = Server::sterna(1, &[]);
+    let mut known: Vec<Client> = (0..KNOWN).map(|_| server.connect()).collect();
+    let mut new: Vec<Client> = (0..NEW).map(|_| server.connect()).collect();
+    await_clients(&mut known[0], KNOWN + NEW - 1);
+    (0..16).for_each(|_| known.iter_mut().for_each(Client::assert_quiet));
+    // All of it is there when the server goes on.
+    server.freeze();
+    let request = wide(&["RPUSH", "list"], NUMBERS, &[]);
+    known.iter_mut().for_each(|client| client.send_bytes(&request));
+    new.iter_mut().for_each(|client| client.send(&["LLEN", "list"]));
+    server.signal(Signal::CONT);
+    let before = new.iter_mut().map(|client| client.value().as_int().expect("a number") as usize / NUMBERS);
+    let before = before.max().expect("some are new");
+    println!("{before} of {KNOWN} before the last of {NEW} new ones");
+    assert!(before < KNOWN / 4, "{before} of {KNOWN}");
+    known.iter_mut().for_each(|client| assert!(client.value().as_int().is_some()));
+    assert_eq!(known[0].int(&["LLEN", "list"]) as usize, KNOWN * NUMBERS);
 }

@@ -2,10 +2,14 @@
 
 use std::net::TcpStream;
 
+use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use socket2::{Domain, Socket, Type};
 use sterna_tests::client::{Client, request_bytes};
 use sterna_tests::memory::resident_bytes;
 use sterna_tests::server::{Server, wait_for};
+
+use crate::credit::{on_shard, shard_of};
+use crate::fairness::figure_in;
 
 #[test]
 fn a_subscriber_that_does_not_read_slows_no_publisher() {
@@ -166,4 +170,56 @@ fn lazy_client(server: &Server) -> Client {
     socket.set_recv_buffer_size(4096).expect("it can be small");
     socket.connect(&server.address().into()).expect("the server listens");
     Client::over(TcpStream::from(socket))
+}
+
+/// A connection of this shard whose socket takes so many bytes that nobody reads, where the system lets a test ask for that; and the socket.
+fn with_room_for(bytes: usize, server: &Server, shard: usize) -> (Client, TcpStream) {
+    let mut others = Vec::new();
+    loop {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        // What doesn't fit is left with the server, and its shard holds nobody for it in any case.
+        let _ = set_socket_recv_buffer_size_force(&socket, bytes);
+        socket.connect(&server.address().into()).expect("the server listens");
+        let stream = TcpStream::from(socket);
+        let mut client = Client::over(stream.try_clone().expect("a socket can be shared"));
+        if shard_of(&mut client) == shard {
+            return (client, stream);
+        }
+        others.push(client);
+        assert!(others.len() < 10, "no connection on shard {shard}");
+    }
+}
+
+#[test]
+fn a_reply_of_megabytes_holds_no_publisher_of_its_shard_and_no_mail_to_it_however_fast_it_is_read() {
+    const REPLY: usize = 64 << 20;
+    // More than one shard mails another at once.
+    const MESSAGES: usize = 40;
+    const ROUNDS_MAX: usize = 20;
+    for shards in [1, 2] {
+        let server = Server::sterna(shards, &["--appendonly", "no"]);
+        let (mut subscriber, mut publisher) = (on_shard(&server, shards - 1), on_shard(&server, 0));
+        publisher.request(&["SET", "k", &"x".repeat(REPLY)]);
+        subscriber.request(&["SUBSCRIBE", "c"]);
+        let mut pipeline = request_bytes(&["PUBLISH", "c", &"m".repeat(1 << 16)]).repeat(MESSAGES);
+        pipeline.extend(request_bytes(&["INFO", "stats"]));
+        let mut round = || {
+            let (mut reader, stream) = with_room_for(4 * REPLY, &server, shards - 1);
+            let before = publisher.request(&["INFO", "stats"]);
+            reader.send(&["GET", "k"]);
+            stream.peek(&mut [0]).expect("the reply has begun");
+            std::thread::scope(|scope| {
+                scope.spawn(|| publisher.send_bytes(&pipeline));
+                (0..MESSAGES).for_each(|_| assert!(subscriber.value().as_slice().is_some()));
+            });
+            (0..MESSAGES).for_each(|_| assert_eq!(publisher.value().as_int(), Some(1)));
+            let sent = |info| figure_in(info, "total_net_output_bytes");
+            let meanwhile = sent(&publisher.value()) - sent(&before);
+            assert_eq!(reader.value().as_bytes().map(<[u8]>::len), Some(REPLY));
+            println!("{shards} shards: {meanwhile} bytes sent before the last message was published");
+            meanwhile < REPLY / 2
+        };
+        // The machine may have kept the publisher waiting meanwhile; not each time.
+        assert!((0..ROUNDS_MAX).any(|_| round()), "{shards} shards: the reply was sent first each time");
+    }
 }
