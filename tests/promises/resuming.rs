@@ -2,6 +2,7 @@
 
 mod beside;
 mod cut;
+mod left;
 mod masses;
 
 use std::io::Write;

@@ -156,9 +156,10 @@ impl Shard {
         }
     }
 
-    /// Notes how many messages are lost with a detached connection, for whoever comes under its name.
+    /// Notes how many messages are lost with a detached connection, for whoever comes under its name; none are where it has left all.
     fn give_up(&mut self, slot: usize, resumption: &Resumption) {
-        if resumption.is_claimed || self.config.resume_window == 0 || self.is_stopping {
+        let has_left = self.connections[slot].subscriptions.is_empty();
+        if has_left || resumption.is_claimed || self.config.resume_window == 0 || self.is_stopping {
             return;
         }
         let messages = self.connections[slot].output.count_messages();

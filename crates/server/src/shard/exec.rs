@@ -34,11 +34,11 @@ use sterna_protocol::OwnedArgs;
 use super::apart::LARGE_REPLY_BYTES;
 use super::long::Prepared;
 use crate::apart::Task;
-use crate::connection::ReplyMode;
 use crate::connection::chunk::Range;
 use crate::connection::dependence::Dependence;
 use crate::connection::state::{ConnectionRef, Wait};
 use crate::connection::transaction::Transaction;
+use crate::connection::{CloseReason, ReplyMode};
 use crate::parcel::Namespace;
 use crate::partitions::Indices;
 use crate::shard::parts::Parts;
@@ -242,6 +242,10 @@ impl Shard {
         self.connections[slot].transaction_bytes = 0;
         if self.connections[slot].is_detached() {
             // Its messages are in its backlog, or its successor's.
+            if self.connections[slot].subscriptions.is_empty() {
+                // The transaction has left all its channels: nobody can come back to any.
+                self.close(slot, CloseReason::Expired);
+            }
             return;
         }
         let mut serving = self.begin(slot);

@@ -342,9 +342,11 @@ impl Shard {
             if self.connection_of(who).is_none() {
                 continue;
             }
-            match &names {
-                Some(names) => names.clone().for_each(|name| self.leave(who.slot, kind, name)),
-                None => self.close(who.slot, CloseReason::Expired),
+            if let Some(names) = &names {
+                names.clone().for_each(|name| self.leave(who.slot, kind, name));
+            }
+            if names.is_none() || self.connections[who.slot].subscriptions.is_empty() {
+                self.close(who.slot, CloseReason::Expired);
             }
         }
     }
