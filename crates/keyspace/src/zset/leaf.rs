@@ -25,7 +25,8 @@ pub(super) const LEAF_MAX: usize = 64;
 pub(super) const ROOM: usize = LEAF_MAX + 1;
 /// The same for tags, in whole words.
 const TAGS: usize = ROOM.next_multiple_of(8);
-/// Most bytes of members in a leaf that has more than one.
+/// Bytes of members above which a leaf that has more than one is split, once for each element that comes to it: where some are
+/// longer it may stay above.
 pub(super) const LEAF_BYTES_MAX: usize = 4096;
 
 /// So many elements and bytes has one that is full because elements come in order.
@@ -257,7 +258,7 @@ impl Leaf {
         let (count, start, more) = (self.len(), self.start(at), member.len());
         insert_at(&mut self.tags, at, count, tag);
         insert_at(&mut self.scores, at, count, score);
-        // A leaf has more than 4 KiB only if it is one member, of at most 512 MiB.
+        // Members have at most 512 MiB, and what is left by a split at most three times as much as the longest.
         insert_at(&mut self.ends, at, count, start as u32);
         self.ends[at..=count].iter_mut().for_each(|end| *end += more as u32);
         self.len += 1;

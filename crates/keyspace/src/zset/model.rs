@@ -243,6 +243,35 @@ fn a_small_set_takes_no_more_bytes_than_its_listpack() {
 }
 
 #[test]
+fn members_longer_than_a_leaf_come_and_go_beside_short_ones() {
+    let limits = Limits { zset_entries: 0, ..Limits::DEFAULT };
+    for seed in 0..8 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let (mut zset, mut model) = (Zset::default(), Vec::new());
+        for step in 0..3_000 {
+            let number = random.u32(..400);
+            let len = [0, 10, 100, 300, 2_000, 5_000, 20_000][number as usize % 7];
+            let mut member = number.to_string().into_bytes();
+            member.resize(member.len() + len, b'x');
+            if random.u32(..1_000) < if step / 500 % 2 == 0 { 700 } else { 300 } {
+                let score = f64::from(random.u32(..200));
+                assert_eq!(
+                    zset.set(&member, score, &limits),
+                    set(&mut model, &member, score),
+                    "{seed} {step}"
+                );
+            } else {
+                assert_eq!(zset.remove(&member), remove(&mut model, &member), "{seed} {step}");
+            }
+            if step % 10 == 0 {
+                zset.check();
+            }
+        }
+        check(&zset, &model);
+    }
+}
+
+#[test]
 fn a_small_set_that_has_been_larger_is_searched_down_to_its_last_member() {
     let names = |n: u8| vec![b'a' + n % 26; usize::from(n / 26) + 1];
     for last_first in [true, false] {

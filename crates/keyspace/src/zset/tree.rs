@@ -3,7 +3,7 @@
 //! ```text
 //!                     ┌ counts  [ 2900 ][ 3010 ] …
 //! inner node          │ scores  [  –   ][ 17.0 ] …      the border below each child: everything in it is at or above it,
-//!                     │ texts   [  –   ][      ] …      everything before is below it; the first child's is not used
+//!                     │ texts   [      ][      ] …      everything before is below it; that of the first child is below all
 //!                     └ children [ 4 ][ 9 ] …           numbers on the shelf of inner nodes, or of leaves at height 1
 //! leaf                see leaf.rs
 //! ```
@@ -15,6 +15,8 @@
 //! Invariants
 //! - A node's count is the number of elements under it; no node is empty, but the only leaf of an empty tree.
 //! - Between leaves whose scores differ the border has no text; otherwise the fewest bytes that tell them apart.
+//! - Borders of a node are in order, that of its first child included: what comes below all of its elements goes there, and may split
+//!   that child at any place.
 //!
 //! Leaves are split in the middle when they are over, but at the ends of the tree where elements come in order: there a full
 //! one stays as it is. Full is one with some room left, so that elements that change their places later don't split all.
@@ -244,8 +246,9 @@ impl Tree {
         if inner.len <= most {
             return None;
         }
-        let right = inner.split_off(cut);
-        let (score, text) = (right.scores[0], right.texts[0].clone());
+        let mut right = inner.split_off(cut);
+        let (score, text) = right.open_below();
+        self.text_bytes -= text.len();
         Some(Child { count: right.count(), score, text, node: self.inners.add(right) })
     }
 
@@ -342,9 +345,8 @@ impl Tree {
             }
         }
         while self.height > 0 && self.inners.at(self.root).len == 1 {
-            let (root, inner) = (self.root, self.inners.at(self.root));
-            self.text_bytes -= inner.texts[0].len();
-            (self.root, self.height) = (inner.children[0], self.height - 1);
+            let root = self.root;
+            (self.root, self.height) = (self.inners.at(root).children[0], self.height - 1);
             self.inners.remove(root);
         }
     }
@@ -374,8 +376,12 @@ impl Tree {
 
     /// Takes a child out of its node.
     fn remove_child(&mut self, node: u32, at: usize) -> Child {
-        let child = self.inners.at_mut(node).remove(at);
+        let inner = self.inners.at_mut(node);
+        let child = inner.remove(at);
         self.text_bytes -= child.text.len();
+        if at == 0 && inner.len > 0 {
+            self.text_bytes -= inner.open_below().1.len();
+        }
         child
     }
 
@@ -421,7 +427,6 @@ impl Tree {
         let mut tail = self.inners.at(gone).clone();
         self.inners.remove(gone);
         // The border below the whole node is the border below its first child.
-        self.text_bytes -= tail.texts[0].len();
         (tail.scores[0], tail.texts[0]) = (score, text);
         self.inners.at_mut(into).append(tail);
     }
@@ -444,7 +449,7 @@ impl Tree {
             let leaf = self.leaf(node);
             *bytes += leaf.member_bytes();
             assert!(!leaf.is_empty() || self.height == 0);
-            assert!(!leaf.is_over());
+            assert!(leaf.len() <= LEAF_MAX);
             for (member, score) in leaf.iter() {
                 assert!(!score.is_nan());
                 if let Some((score_before, before)) = *previous {
@@ -457,6 +462,7 @@ impl Tree {
         let inner = self.inners.at(node);
         *bytes += inner.texts.iter().map(|text| text.len()).sum::<usize>();
         assert!(inner.len > 0 && inner.len <= CHILDREN_MAX);
+        assert!(inner.scores[0] == f64::NEG_INFINITY && inner.texts[0].is_empty());
         assert!(inner.texts[inner.len..].iter().all(|text| text.is_empty()));
         assert!(inner.scores.is_sorted());
         for at in 0..inner.len {
@@ -626,6 +632,27 @@ mod tests {
         tree.check();
         let after = leaves(&model);
         assert!(after < before + before / 10, "{before} leaves became {after}");
+    }
+
+    #[test]
+    fn what_comes_below_all_others_is_in_order_once_the_first_leaves_have_become_empty() {
+        // The second of two leaves that are full is not joined by the first: this becomes empty, as in a queue.
+        for (count, gone) in [(300, 60), (5_000, 500), (5_000, 4_000)] {
+            let (mut tree, mut model) = (Tree::default(), Model::default());
+            for number in 0..count {
+                insert(&mut tree, &mut model, f64::from(number), &u32::to_be_bytes(number));
+            }
+            let mut left = gone as usize;
+            while left > 0 {
+                left -= remove(&mut tree, &mut model, 0, left);
+            }
+            tree.check();
+            let mut random = fastrand::Rng::with_seed(1);
+            for number in count..count + 2_000 {
+                insert(&mut tree, &mut model, f64::from(random.u32(..gone)), &u32::to_be_bytes(number));
+            }
+            check(&tree, &model);
+        }
     }
 
     #[test]

@@ -85,7 +85,12 @@ impl Inner {
         Child { count, score, text, node }
     }
 
-    /// Takes the children from `at` on into a node of their own.
+    /// There is no border below its first child any more, which has no other before it: where it was is returned.
+    pub(super) fn open_below(&mut self) -> (f64, Box<[u8]>) {
+        (std::mem::replace(&mut self.scores[0], f64::NEG_INFINITY), std::mem::take(&mut self.texts[0]))
+    }
+
+    /// Takes the children from `at` on into a node of their own, below whose first is a border still.
     pub(super) fn split_off(&mut self, at: usize) -> Inner {
         let mut right = Inner::default();
         right.take_from(self, at);
@@ -94,7 +99,7 @@ impl Inner {
         right
     }
 
-    /// Puts the children of another node behind these.
+    /// Puts the children of another node behind these. There is a border below its first.
     pub(super) fn append(&mut self, mut other: Inner) {
         self.take_from(&mut other, 0);
     }
