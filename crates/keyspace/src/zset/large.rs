@@ -19,7 +19,7 @@
 use std::ops::Range;
 
 use super::leaf::{Key, Tagged};
-use super::tree::{LeafId, Tree};
+use super::tree::{LeafId, Tree, Way};
 use crate::compact::{Compact, Dense, Keyed, Probe, hash_of};
 use crate::stride::Stride;
 
@@ -137,10 +137,8 @@ impl Large {
 
     /// Adds a member, or gives it another score; returns the score that it had.
     pub(super) fn set(&mut self, member: &[u8], score: f64) -> Option<f64> {
-        let hash = (self.hash)(member);
-        let found = self.find(member, hash);
-        let old = self.score_of(found);
-        self.set_found(found, (member, hash), score);
+        let set: Result<_, std::convert::Infallible> = self.update(member, Some(score), |_| Ok(Some(score)));
+        let Ok(old) = set;
         old
     }
 
@@ -152,24 +150,33 @@ impl Large {
     pub(super) fn update<E>(
         &mut self,
         member: &[u8],
+        likely: Option<f64>,
         decide: impl FnOnce(Option<f64>) -> Result<Option<f64>, E>,
     ) -> Result<Option<f64>, E> {
         let hash = (self.hash)(member);
+        let way = likely.map(|score| (score, self.tree.way_to(Key::of(score, member))));
         let found = self.find(member, hash);
         let old = self.score_of(found);
         if let Some(score) = decide(old)? {
-            self.set_found(found, (member, hash), score);
+            let way = way.filter(|(likely, _)| *likely == score).map(|(_, way)| way);
+            self.set_found(found, (member, hash), score, way);
         }
         Ok(old)
     }
 
     /// Gives a member of this hash that has just been searched this score.
-    fn set_found(&mut self, found: Result<Found, u64>, (member, hash): (&[u8], u64), score: f64) {
+    fn set_found(
+        &mut self,
+        found: Result<Found, u64>,
+        (member, hash): (&[u8], u64),
+        score: f64,
+        way: Option<Way>,
+    ) {
         let tagged = Tagged::of(member, hash);
         match found {
             Err(number) => {
                 self.has_displaced |= number != hash;
-                let leaf = self.insert(tagged, score);
+                let leaf = self.insert(tagged, score, way);
                 self.table.insert(Entry { number: number.to_le_bytes(), leaf });
             }
             Ok(Found { number, leaf, at }) => {
@@ -178,7 +185,7 @@ impl Large {
                     enter(&mut self.table, number, NOWHERE);
                 }
                 let Large { tree, table, hash, .. } = self;
-                let now_in = tree.set_score((leaf, at), score, tagged, &mut |member, from, to| {
+                let now_in = tree.set_score((leaf, at), score, tagged, way, &mut |member, from, to| {
                     follow(table, hash(member), from, to);
                 });
                 if now_in != leaf || self.has_displaced {
@@ -189,9 +196,10 @@ impl Large {
     }
 
     /// Inserts into the tree alone.
-    fn insert(&mut self, member: Tagged<'_>, score: f64) -> LeafId {
+    fn insert(&mut self, member: Tagged<'_>, score: f64, way: Option<Way>) -> LeafId {
         let Large { tree, table, hash, .. } = self;
-        tree.insert(score, member, &mut |member, from, to| follow(table, hash(member), from, to))
+        let way = way.unwrap_or_else(|| tree.way_to(Key::of(score, member.member)));
+        tree.insert_along(way, score, member, &mut |member, from, to| follow(table, hash(member), from, to))
     }
 
     /// Removes an element that has just been found, from the tree alone.

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Elements are in order of score, then of bytes. A leaf is searched in its scores alone unless they are equal, and for a
-//! member in its tags, eight at a time. It has room for all the elements it may have, so that they come and go without an
+//! member in its tags; both are compared with all at once. It has room for all the elements it may have, so that they come and go without an
 //! allocation; a quarter of that stays empty in a set that has seen much, 4 bytes an element.
 //! Cost: search O(log n); insert and remove move what stands behind; finding a member reads the tags.
 
@@ -173,24 +173,38 @@ impl Leaf {
         (0..self.len()).map(|at| (self.member(at), self.score(at)))
     }
 
+    /// Whether it has room for an element more of so many bytes.
+    #[inline]
+    pub(super) fn has_room(&self, member_bytes: usize) -> bool {
+        self.len() < LEAF_MAX && self.bytes.len() + member_bytes <= LEAF_BYTES_MAX
+    }
+
     /// The place of a member.
     #[inline]
     pub(super) fn find(&self, of: Tagged<'_>) -> Option<usize> {
-        let (len, tag) = (self.len(), u64::from(of.tag) * LOW);
-        for (nth, word) in self.tags.as_chunks::<8>().0.iter().enumerate() {
-            if 8 * nth >= len {
-                break;
+        let mut hits = self.places_of(of.tag);
+        while hits != 0 {
+            let at = hits.trailing_zeros() as usize;
+            if self.member(at) == of.member {
+                return Some(at);
             }
-            let mut hits = zero_bytes(u64::from_le_bytes(*word) ^ tag);
-            while hits != 0 {
-                let at = 8 * nth + first_byte(hits);
-                if at < len && self.member(at) == of.member {
-                    return Some(at);
-                }
-                hits &= hits - 1;
-            }
+            hits &= hits - 1;
         }
         None
+    }
+
+    /// A bit for each place with this tag, and perhaps for one whose tag is one above: all are compared, so that the processor has none to
+    /// guess with which the search ends.
+    #[inline]
+    fn places_of(&self, tag: u8) -> u64 {
+        const { assert!(LEAF_MAX <= 64, "a leaf that is searched has a bit for each place") };
+        let (wanted, mut places) = (u64::from(tag) * LOW, 0);
+        for (nth, word) in self.tags.as_chunks::<8>().0[..8].iter().enumerate() {
+            // The highest bits of the bytes, which are moved to where they are the highest byte.
+            let hits = zero_bytes(u64::from_le_bytes(*word) ^ wanted) >> 7;
+            places |= (hits.wrapping_mul(0x0102_0408_1020_4080) >> 56) << (8 * nth);
+        }
+        places & 1_u64.checked_shl(self.len).map_or(u64::MAX, |behind| behind - 1)
     }
 
     /// Where the search of a member begins to read.
@@ -266,9 +280,11 @@ impl Leaf {
         if self.bytes.capacity() - old_len < more {
             self.make_room(more);
         }
-        self.bytes.resize(old_len + more, 0);
-        self.bytes.copy_within(start..old_len, start + more);
-        self.bytes[start..start + more].copy_from_slice(member);
+        self.bytes.extend_from_slice(member);
+        if start < old_len {
+            self.bytes.copy_within(start..old_len, start + more);
+            self.bytes[start..start + more].copy_from_slice(member);
+        }
     }
 
     /// Changes a score; the order wants the element where it is.
@@ -365,14 +381,12 @@ pub(super) fn insert_at<T: Copy>(array: &mut [T], at: usize, len: usize, value: 
 }
 
 /// Which of the first `len` scores, which are in order, are this one; where it would be, if none is. Behind them stand infinities,
-/// so that the search takes seven steps without a branch, whatever their number.
+/// so that all are compared, whatever their number: that is fewer steps that wait for each other than halving takes, and what is not
+/// in the caches comes all at once and not one line after the other.
 #[inline]
 pub(super) fn equal_range(scores: &[f64; ROOM], len: usize, score: f64) -> Range<usize> {
-    const { assert!(LEAF_MAX == 64, "the steps add up to it") };
-    let mut from = 0;
-    for step in [32, 16, 8, 4, 2, 1, 1] {
-        from += if scores[from + step - 1] < score { step } else { 0 };
-    }
+    let below: u64 = scores.iter().map(|other| u64::from(*other < score)).sum();
+    let from = below as usize;
     let behind = &scores[from.min(len)..len];
     let equal = match behind {
         [first, ..] if *first != score => 0,

@@ -209,22 +209,23 @@ impl<'a> ZsetRef<'a> {
 impl Zset {
     /// Adds a member, or gives it another score; returns the score that it had. `score` is not NaN.
     pub(crate) fn set(&mut self, member: &[u8], score: f64, limits: &Limits) -> Option<f64> {
-        let decided: Result<_, std::convert::Infallible> =
-            self.update(member, limits, |old| Ok(Some(score).filter(|&score| old != Some(score))));
+        let decided: Result<_, std::convert::Infallible> = self
+            .update(member, Some(score), limits, |old| Ok(Some(score).filter(|&score| old != Some(score))));
         let Ok(old) = decided;
         old
     }
 
     /// Gives a member the score that `decide` makes of the one it has, if it makes one; returns the one it had. On an error
-    /// nothing is changed. What `decide` makes is neither NaN nor what was.
+    /// nothing is changed. What `decide` makes is neither NaN nor what was; if it is `likely`, which is only a guess, it takes less time.
     pub(crate) fn update<E>(
         &mut self,
         member: &[u8],
+        likely: Option<f64>,
         limits: &Limits,
         decide: impl FnOnce(Option<f64>) -> Result<Option<f64>, E>,
     ) -> Result<Option<f64>, E> {
         let small = match &mut self.0 {
-            Form::Large(large) => return large.update(member, decide),
+            Form::Large(large) => return large.update(member, likely, decide),
             Form::Small(small) => small,
         };
         let rows = small.rows();

@@ -25,15 +25,16 @@
 
 mod descent;
 mod inner;
+mod way;
 
 use std::ops::Range;
-
-use smallvec::SmallVec;
 
 use super::leaf::{Edge, Key, LEAF_BYTES_MAX, LEAF_MAX, Leaf, Tagged};
 use super::shelf::Shelf;
 pub(super) use descent::Descent;
 use inner::{Child, Inner};
+pub(super) use way::Way;
+use way::{Path, Step};
 
 /// Number of a leaf.
 pub(super) type LeafId = u32;
@@ -59,18 +60,6 @@ pub(super) struct Tree {
     len: usize,
     /// Bytes of the members, and of the texts of borders.
     text_bytes: usize,
-}
-
-/// The way from the root to a leaf, an inner node each.
-type Path = SmallVec<[Step; 6]>;
-
-/// An inner node on the way to a leaf, and the child that the way takes.
-#[derive(Debug, Clone, Copy)]
-struct Step {
-    node: u32,
-    at: u32,
-    /// The child is the last of its level.
-    is_last: bool,
 }
 
 /// Whether a node is at an end of its level.
@@ -171,47 +160,27 @@ impl Tree {
         }
     }
 
-    /// Gives an element, which is at this place of this leaf, another score; returns its leaf. `moved` is not told of it.
-    pub(super) fn set_score(
+    /// Inserts an element that is not there; returns its leaf. `moved` is not told of the new one.
+    pub(super) fn insert(&mut self, score: f64, member: Tagged<'_>, moved: Moved<'_>) -> LeafId {
+        let way = self.way_to(Key::of(score, member.member));
+        self.insert_along(way, score, member, moved)
+    }
+
+    /// The same if the way to it is known.
+    pub(super) fn insert_along(
         &mut self,
-        (id, at): (LeafId, usize),
+        way: Way,
         score: f64,
         member: Tagged<'_>,
         moved: Moved<'_>,
     ) -> LeafId {
-        let leaf = self.leaf(id);
-        let old = Key::of(leaf.score(at), member.member);
-        let rank = leaf.rank_of(Key::of(score, member.member));
-        // Behind its first element and before its last one the leaf is the right one, whatever its borders are.
-        if 0 < rank && rank < leaf.len() || score == old.score {
-            let leaf = self.leaves.at_mut(id);
-            if rank == at || rank == at + 1 {
-                leaf.set_score(at, score);
-            } else {
-                leaf.remove(at..at + 1);
-                leaf.insert(if rank > at { rank - 1 } else { rank }, score, member);
-            }
-            return id;
-        }
-        self.remove_found(old, at, moved);
-        self.insert(score, member, moved)
-    }
-
-    /// Inserts an element that is not there; returns its leaf. `moved` is not told of the new one.
-    pub(super) fn insert(&mut self, score: f64, member: Tagged<'_>, moved: Moved<'_>) -> LeafId {
-        let (mut path, mut node) = (Path::new(), self.root);
-        let mut ends = Ends { first: true, last: true };
-        for _ in 0..self.height {
-            let inner = self.inners.at_mut(node);
-            let at = inner.child_for(Key::of(score, member.member));
-            inner.counts[at] += 1;
-            ends = Ends { first: ends.first && at == 0, last: ends.last && at + 1 == inner.len };
-            path.push(Step { node, at: at as u32, is_last: ends.last });
-            node = inner.children[at];
+        let Way { mut path, leaf, place, ends } = way;
+        for step in &path {
+            self.inners.at_mut(step.node).counts[step.at as usize] += 1;
         }
         self.len += 1;
         self.text_bytes += member.member.len();
-        let (leaf, mut split) = self.insert_in_leaf(node, ends, (score, member), moved);
+        let (leaf, mut split) = self.insert_in_leaf((leaf, place), ends, (score, member), moved);
         while let Some(right) = split {
             self.text_bytes += right.text.len();
             split = match path.pop() {
@@ -254,13 +223,12 @@ impl Tree {
 
     fn insert_in_leaf(
         &mut self,
-        id: LeafId,
+        (id, at): (LeafId, usize),
         ends: Ends,
         (score, member): (f64, Tagged<'_>),
         moved: Moved<'_>,
     ) -> (LeafId, Option<Child>) {
         let leaf = self.leaves.at_mut(id);
-        let at = leaf.rank_of(Key::of(score, member.member));
         if ends.last && at == leaf.len() {
             leaf.expect_more(member.member.len());
         }

@@ -76,6 +76,11 @@ impl Conditions {
         Ok(())
     }
 
+    /// Whether every member is to have the score that is named with it.
+    fn are_none(self) -> bool {
+        !(self.nx || self.xx || self.gt || self.lt || self.incr)
+    }
+
     /// The score that a member is to have, if it is to have one; it has `old`.
     fn decide(self, old: Option<f64>, score: f64) -> Result<Option<f64>, Error> {
         let Some(old) = old else { return Ok((!self.xx).then_some(score)) };
@@ -151,7 +156,8 @@ pub(in crate::command) fn set_scores(
         let grows = !conditions.xx && zset.make_room(pairs.len(), edits.limits);
         for &(score, member) in pairs {
             let mut set = None;
-            let old = zset.update(member, edits.limits, |old| -> Result<_, Error> {
+            let likely = conditions.are_none().then_some(score);
+            let old = zset.update(member, likely, edits.limits, |old| -> Result<_, Error> {
                 // Only an increment can be refused here, and then it is the only pair.
                 done.score = conditions.decide(old, score)?;
                 set = done.score.filter(|&score| old != Some(score));
