@@ -214,6 +214,18 @@ impl Index {
 }
 
 impl Spot {
+    /// As one number.
+    #[inline]
+    pub(crate) fn word(self) -> u32 {
+        u32::from(self.place) << 16 | u32::from(self.at)
+    }
+
+    /// The spot of which this is the number.
+    #[inline]
+    pub(crate) fn of_word(word: u32) -> Spot {
+        Spot { place: (word >> 16) as u16, at: word as u16 }
+    }
+
     /// Its group, and its place there.
     #[inline]
     fn split(self) -> (usize, usize) {

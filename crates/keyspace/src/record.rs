@@ -221,13 +221,19 @@ impl<'a> Record<'a> {
     }
 
     /// Whether this is its name.
-    #[inline]
+    // Asked in each look-up: a call would take as long as the comparison.
+    #[inline(always)]
     pub(crate) fn has_key(self, key: &[u8]) -> bool {
-        let start = self.key_at();
         if self.kind() == NAMED {
-            return self.key() == key;
+            return self.has_long_key(key);
         }
+        let start = self.key_at();
         usize::from(self.bytes[KEY_LEN_AT]) == key.len() && is_same(&self.bytes[start..][..key.len()], key)
+    }
+
+    #[cold]
+    fn has_long_key(self, key: &[u8]) -> bool {
+        self.key() == key
     }
 
     /// Its name.
@@ -326,16 +332,21 @@ fn packed_range(bytes: &[u8], at: usize) -> Range<usize> {
     }
 }
 
-/// Whether two runs of bytes of one length are the same. Most keys have 8 to 16: they are compared as two numbers, which may
+/// Whether two runs of bytes of one length are the same. Most keys have 4 to 32: their ends are compared as numbers, which may
 /// overlap, in less time than a call takes.
 #[inline(always)]
 fn is_same(a: &[u8], b: &[u8]) -> bool {
-    match (a.first_chunk::<8>(), a.last_chunk::<8>(), b.first_chunk::<8>(), b.last_chunk::<8>()) {
-        (Some(a_first), Some(a_last), Some(b_first), Some(b_last)) if a.len() <= 16 => {
-            a_first == b_first && a_last == b_last
-        }
+    match a.len() {
+        8..=16 => has_same_ends::<8>(a, b),
+        17..=32 => has_same_ends::<16>(a, b),
+        4..8 => has_same_ends::<4>(a, b),
         _ => a == b,
     }
+}
+
+#[inline(always)]
+fn has_same_ends<const N: usize>(a: &[u8], b: &[u8]) -> bool {
+    a.first_chunk::<N>() == b.first_chunk() && a.last_chunk::<N>() == b.last_chunk()
 }
 
 #[inline]
@@ -370,6 +381,19 @@ pub(crate) fn set_expiry(bytes: &mut [u8], expiry_ms: u64) -> bool {
     if has_expiry {
         bytes[EXPIRY].copy_from_slice(&expiry_ms.to_le_bytes());
     }
+    true
+}
+
+/// Puts an integer in the place of another one; false, and nothing is changed: there is something else.
+#[inline]
+pub(crate) fn set_number(bytes: &mut [u8], number: i64, usage: u32) -> bool {
+    let record = Record::at(bytes, &[]);
+    let (kind, at) = (record.kind(), record.value_at());
+    if kind != INT {
+        return false;
+    }
+    bytes[at..at + 8].copy_from_slice(&number.to_le_bytes());
+    set_usage(bytes, usage);
     true
 }
 

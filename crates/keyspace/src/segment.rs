@@ -219,6 +219,12 @@ impl Segment {
         record::overwrite(self.bytes_at(spot), value, expiry_ms, usage)
     }
 
+    /// Puts an integer in the place of another one; false, and nothing is changed: there is something else.
+    #[inline]
+    pub(crate) fn set_number(&mut self, spot: Spot, number: i64, usage: u32) -> bool {
+        record::set_number(self.bytes_at(spot), number, usage)
+    }
+
     /// Takes out a record just found; returns what was kept of it.
     pub(crate) fn remove(&mut self, of: &KeyHash, spot: Spot) -> Kept {
         let (len, kept) = (self.at(spot).len(), self.at(spot).kept_at());

@@ -102,6 +102,7 @@ impl<'a> Slot<'a> {
     }
 
     /// When what is there expires; `None`: never, or there is nothing.
+    #[inline]
     pub fn expire_at_ms(&self) -> Option<u64> {
         self.record().and_then(Record::expire_at_ms)
     }
@@ -182,6 +183,25 @@ impl<'a> Slot<'a> {
         if self.put(value, expire_at_ms) == Displaced::Nothing {
             self.event(event::NEW);
         }
+        self.event(event);
+    }
+
+    /// The value becomes this integer, an answer to what it was; when it expires stays.
+    pub(crate) fn set_number(&mut self, number: i64, event: EventKind) {
+        let expire_at_ms = self.expire_at_ms();
+        let is_done = self.place.is_some_and(|place| {
+            let table = &mut self.database.table;
+            let usage = written(self.settings, self.now_ms, || Some(table.at(place).usage()));
+            table.set_number(place, number, usage)
+        });
+        if !is_done {
+            return self.set(NewValue::Int(number), expire_at_ms, event);
+        }
+        // Mostly it takes the place of another: nothing but its eight bytes changes.
+        if self.log.wants_effects() {
+            self.log.effect_set(self.database.number(), self.key, ValueRef::Int(number), expire_at_ms);
+        }
+        self.touch();
         self.event(event);
     }
 

@@ -64,9 +64,8 @@ fn add(ctx: &mut Ctx<'_>, key: &[u8], by: i64, reply: &mut Reply<'_>) -> Result<
             value.text().ok_or(Error::WrongType)?.as_short().and_then(integer).ok_or(Error::NotInteger)?
         }
     };
-    let new = old.checked_add(by).ok_or(Error::IncrementOverflow)?;
-    let expire_at_ms = slot.expire_at_ms();
-    slot.set(NewValue::Int(new), expire_at_ms, event::INCRBY);
+    let Some(new) = old.checked_add(by) else { return Err(Error::IncrementOverflow) };
+    slot.set_number(new, event::INCRBY);
     reply.int(new);
     Ok(Outcome::Replied)
 }

@@ -15,7 +15,10 @@ impl Slot<'_> {
     pub(crate) fn elements<T: Elements>(&self) -> Result<Option<T::View<'_>>, Error> {
         match self.value() {
             None => Ok(None),
-            Some(value) => T::seen(value).map(Some).ok_or(Error::WrongType),
+            Some(value) => match T::seen(value) {
+                None => Err(Error::WrongType),
+                seen => Ok(seen),
+            },
         }
     }
 
@@ -87,7 +90,9 @@ impl Slot<'_> {
                 (result, is_gone, count, subkeys)
             }
             (Some(place), None) => {
-                let value = database.table.kept_mut(place).and_then(T::of_mut).ok_or(Error::WrongType)?;
+                let Some(value) = database.table.kept_mut(place).and_then(T::of_mut) else {
+                    return Err(Error::WrongType);
+                };
                 let (before_bytes, before_ms) = (value.view().heap_bytes(), value.view().soonest_ms());
                 let result = edit(value, &mut edits);
                 let view = value.view();

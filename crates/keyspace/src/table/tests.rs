@@ -18,6 +18,8 @@ enum Step {
     Set(u16, Held, Option<u64>),
     Expire(u16, Option<u64>),
     Use(u16, u32),
+    /// An integer in the place of one.
+    Count(u16, i64),
     Remove(u16),
     Take(u16),
     /// Has a collection lie apart from its record.
@@ -116,6 +118,7 @@ fn step(keys: u16) -> impl Strategy<Value = Step> {
         8 => (..keys, held(), proptest::option::of(0..1000u64)).prop_map(|(k, v, e)| Step::Set(k, v, e)),
         2 => (..keys, proptest::option::of(0..1000u64)).prop_map(|(k, e)| Step::Expire(k, e)),
         1 => (..keys, any::<u32>()).prop_map(|(k, usage)| Step::Use(k, usage)),
+        2 => (..keys, any::<i64>()).prop_map(|(k, number)| Step::Count(k, number)),
         3 => (..keys).prop_map(Step::Remove),
         1 => (..keys).prop_map(Step::Take),
         1 => (..keys).prop_map(Step::SetApart),
@@ -129,6 +132,7 @@ fn run(table: &mut Table, model: &mut Model, step: &Step) {
     let (Step::Set(number, ..)
     | Step::Expire(number, _)
     | Step::Use(number, _)
+    | Step::Count(number, _)
     | Step::Remove(number)
     | Step::Take(number)
     | Step::SetApart(number)
@@ -161,6 +165,15 @@ fn run(table: &mut Table, model: &mut Model, step: &Step) {
         (Step::Use(_, usage), Some(place)) => {
             table.set_usage(place, *usage);
             model.get_mut(&key).unwrap().2 = *usage;
+        }
+        (Step::Count(_, number), Some(place)) => {
+            let there = model.get_mut(&key).unwrap();
+            // What has a long key is kept beside it.
+            let is_integer = matches!(there.0, Held::Int(_)) && table.at(place).kept_at().is_none();
+            assert_eq!(table.set_number(place, *number, 9), is_integer);
+            if is_integer {
+                *there = (Held::Int(*number), there.1, 9);
+            }
         }
         (Step::SetApart(_), Some(place)) => {
             let record = table.at(place);
@@ -234,6 +247,7 @@ impl Step {
             Step::Remove(key) => Step::Remove(key % keys),
             Step::Take(key) => Step::Take(key % keys),
             Step::SetApart(key) => Step::SetApart(key % keys),
+            Step::Count(key, number) => Step::Count(key % keys, number),
             Step::Clear(key) => Step::Clear(key % keys),
         }
     }
@@ -531,4 +545,34 @@ fn a_live_record_is_found_and_used_and_one_that_has_expired_is_left_as_it_is() {
     assert_eq!(table.at(place).usage(), 7);
     let place = table.find_live(hash, b"key", 100, Some(8)).expect("as before");
     assert_eq!(table.at(place).usage(), 8);
+}
+
+#[test]
+fn names_of_any_length_are_told_apart_by_any_of_their_bytes() {
+    for len in 0..40 {
+        let mut table = Table::new(KeyHash::random(), Arc::default());
+        let key: Vec<u8> = (1..=len).collect();
+        // All under one hash, so that the bytes alone decide.
+        table.insert(0, Draft::new(0, &key, NewValue::Int(0), NEVER, 0));
+        assert!(table.find(0, &key).is_some(), "{len}");
+        for at in 0..key.len() {
+            let mut other = key.clone();
+            other[at] ^= 1;
+            assert!(table.find(0, &other).is_none(), "{len}, byte {at}");
+        }
+        assert!(
+            table.find(0, &[&key[..], b"x"].concat()).is_none()
+                && (len == 0 || table.find(0, &key[1..]).is_none())
+        );
+    }
+}
+
+#[test]
+fn a_place_names_its_segment_and_its_spot_there() {
+    for segment in [0, 1, (1 << DEPTH_MAX) - 1, (1 << 31) - 1] {
+        for word in [0, 1, 1 << 16, u32::MAX - 1, u32::MAX] {
+            let place = Place::new(segment, Spot::of_word(word));
+            assert_eq!((place.segment(), place.spot().word()), (segment, word));
+        }
+    }
 }

@@ -11,6 +11,8 @@
 //!
 //! Whatever is not ordinary goes the long way, which finds out why; and so does a command that does not end with its reply.
 
+use std::mem::ManuallyDrop;
+
 use sterna_command::{Command, Flags, SERVER_REQUEST_BYTES_MAX};
 use sterna_keyspace::{Caller, KeyGroup, Outcome, Run};
 use sterna_protocol::{Args, Reply};
@@ -123,10 +125,12 @@ impl Shard {
         self.changes.pause_expiry(false);
         let mut reply = Reply::new(out, caller.proto);
         let outcome = self.server.partitions.execute(command, args, scene, &mut self.changes, &mut reply);
+        // That it was replied holds nothing to drop, which a call would find out once more.
+        let outcome = ManuallyDrop::new(outcome);
         self.spread_changes();
-        match outcome {
-            Ok(Outcome::Replied) => {}
-            outcome => return self.end_unusually(slot, row, command, args, out, begun, scene, outcome),
+        if !matches!(*outcome, Ok(Outcome::Replied)) {
+            let outcome = ManuallyDrop::into_inner(outcome);
+            return self.end_unusually(slot, row, command, args, out, begun, scene, outcome);
         }
         if self.durability.is_gated {
             if !row.has(Flags::WRITE) {

@@ -253,7 +253,7 @@ impl Partitions {
         {
             let hash = self.hash.of(key);
             let index = KeyHash::partition(hash, self.parts.len());
-            let mut part = self.part_soon(index).ok_or(Error::Busy)?;
+            let Some(mut part) = self.part_soon(index) else { return Err(Error::Busy) };
             if self.is_busy_at(index) {
                 return Err(Error::Busy);
             }
