@@ -274,6 +274,14 @@ impl<S: Segment> Segments<S> {
         Some(&part.segment)
     }
 
+    /// The segment that has all that is here of what the segment at a place of another table may have; `None`: here it stands in
+    /// several.
+    pub(crate) fn segment_like(&self, other: &Segments<S>, place: usize) -> Option<&S> {
+        let theirs = &other.parts[*other.directory.get(place)? as usize];
+        let ours = self.part_over((place as u64) << (POSITION_BITS - other.depth));
+        (ours.depth <= theirs.depth).then_some(&ours.segment)
+    }
+
     /// Passes all elements to `visit` in order of position, so that tables with the same elements are walked alike, whatever
     /// became of them before.
     pub(crate) fn for_each_in_order<'a>(&'a self, mut visit: impl FnMut(S::Item<'a>)) {

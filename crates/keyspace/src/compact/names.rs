@@ -121,6 +121,12 @@ impl NameTable {
 }
 
 impl Names {
+    /// Whether this name, whose hash is known, is here.
+    #[inline]
+    pub(crate) fn contains_hashed(&self, hash: u64, name: &[u8]) -> bool {
+        self.find(hash, name).is_some()
+    }
+
     #[inline]
     fn find(&self, hash: u64, name: &[u8]) -> Option<Spot> {
         self.index.find(hash, |place| self.name_at(usize::from(place)) == name)

@@ -19,6 +19,7 @@ use crate::listpack::{Element, canonical_int};
 use crate::stride::Stride;
 use crate::value::{Value, ValueRef};
 
+mod among;
 mod effect;
 #[cfg(test)]
 mod model;
@@ -26,6 +27,7 @@ mod rdb;
 mod small;
 mod snapshot;
 
+pub(crate) use among::Among;
 use small::{Small, SmallRef, View};
 
 /// How far a set has been walked; the default is its beginning.

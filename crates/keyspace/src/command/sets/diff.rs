@@ -6,6 +6,8 @@
 use super::operands::*;
 use super::steps::{Wanted, in_steps};
 use super::*;
+use crate::apart::work_of_all;
+use crate::set::{Among, At};
 
 pub(in super::super) const SDIFF: Command<Run> = row(
     Spec {
@@ -15,11 +17,13 @@ pub(in super::super) const SDIFF: Command<Run> = row(
     },
     |ctx, args, reply| {
         let keys = keys_from(args, 1);
-        let may_yield = ctx.caller.may_yield;
+        let caller = ctx.caller;
         let sets = operands(ctx, &keys)?;
         let present = minuend(&sets).map(|(first, others)| std::iter::once(first).chain(others).collect());
         let present: Vec<SetRef<'_>> = present.unwrap_or_default();
-        Ok(in_steps(may_yield, Wanted::Diff, &present).unwrap_or_else(|| {
+        let looked_up = present.first().map_or(0, |set| work_of_all(set, set.len())).saturating_mul(present.len());
+        let work = looked_up.min(work_of(&sets));
+        Ok(in_steps(caller, Wanted::Diff, &present, work)?.unwrap_or_else(|| {
             answer(reply, |visit| visit_diff(&sets, visit));
             Outcome::Replied
         }))
@@ -105,7 +109,8 @@ fn visit_diff(sets: &[Option<SetRef<'_>>], visit: &mut dyn FnMut(Member<'_>) -> 
     if is_looked_up(first, &others) {
         // The largest is the most likely to have it.
         others.sort_by_key(|set| std::cmp::Reverse(set.len()));
-        first.visit(|member| others.iter().any(|other| other.contains_member(member)) || visit(member));
+        let mut at = At::default();
+        while first.visit_part_among(&mut at, Among::None, &others, &mut *visit) {}
         return;
     }
     let mut rest = first.to_set();

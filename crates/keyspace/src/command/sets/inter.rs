@@ -4,7 +4,7 @@ use super::operands::*;
 use super::steps::{Wanted, in_steps};
 use super::*;
 use crate::apart::work_of_all;
-use crate::compact::hash_of;
+use crate::set::{Among, At};
 use sterna_command::{KeyUse, KeyUses};
 
 pub(in super::super) const SINTER: Command<Run> = row(
@@ -22,9 +22,9 @@ pub(in super::super) const SINTER: Command<Run> = row(
     },
     |ctx, args, reply| {
         let keys = keys_from(args, 1);
-        let may_yield = ctx.caller.may_yield;
+        let caller = ctx.caller;
         let sets = by_size(&operands(ctx, &keys)?);
-        Ok(in_steps(may_yield, Wanted::Inter, &sets).unwrap_or_else(|| {
+        Ok(in_steps(caller, Wanted::Inter, &sets, work(&sets))?.unwrap_or_else(|| {
             answer(reply, |visit| visit_inter(&sets, visit));
             Outcome::Replied
         }))
@@ -101,16 +101,6 @@ fn by_size<'s>(sets: &[Option<SetRef<'s>>]) -> Vec<SetRef<'s>> {
 /// Shows what all the sets have to `visit`, until it returns false.
 fn visit_inter(sets: &[SetRef<'_>], visit: &mut dyn FnMut(Member<'_>) -> bool) {
     let Some((first, others)) = sets.split_first() else { return };
-    let some_are_large = others.iter().any(|set| set.is_large());
-    first.visit(|member| {
-        let is_in_all = match member {
-            // The name is hashed once for all of them.
-            Member::Text(name) if some_are_large => {
-                let hash = hash_of(name);
-                others.iter().all(|set| set.contains_hashed(hash, name))
-            }
-            _ => others.iter().all(|set| set.contains_member(member)),
-        };
-        !is_in_all || visit(member)
-    });
+    let mut at = At::default();
+    while first.visit_part_among(&mut at, Among::All, others, &mut *visit) {}
 }

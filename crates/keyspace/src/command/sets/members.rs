@@ -22,8 +22,7 @@ pub(in super::super) const SMEMBERS: Command<Run> = row(
             reply.set(0);
             return Ok(Outcome::Replied);
         };
-        caller.check_elements(&set, set.len(), set.len())?;
-        Ok(in_steps(caller.may_yield, Wanted::Union, &[set]).unwrap_or_else(|| {
+        Ok(in_steps(caller, Wanted::Union, &[set], set.len())?.unwrap_or_else(|| {
             write_all(reply, set);
             Outcome::Replied
         }))

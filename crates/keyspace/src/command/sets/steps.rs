@@ -1,5 +1,8 @@
 //! SMEMBERS, SINTER, SUNION and SDIFF of large sets, in steps: see `long.rs`.
 //!
+//! A step takes one set's members, a segment of them, and looks each up in the others. So what is of many sets, or has long
+//! members, is not done in steps but apart, where a union of many takes no look-up in each.
+//!
 //! ```text
 //! collecting   a segment of a set a step: what belongs to the answer is appended to lists, encoded, and counted
 //! answering    the count, and then a list a step
@@ -7,9 +10,11 @@
 
 use std::collections::VecDeque;
 
+use super::union::LOOKED_UP_MAX;
 use super::*;
 use crate::long::{LONG_MIN, Steps};
-use crate::set::At;
+use crate::set::{Among, At};
+use crate::wait::Caller;
 
 /// What is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,20 +40,28 @@ struct Walk {
 /// Bytes of a list, about.
 const LIST_BYTES: usize = 64 << 10;
 
-/// The reply in steps, if that many members are to be walked that it would take long.
+/// The reply in steps, if it is so much work that it would take long; `None`: it is to be made at once. `work` is in units of a
+/// short member, and the sets are those that are there.
 ///
-/// `may_yield`: whether others may be served meanwhile.
-pub(super) fn in_steps(may_yield: bool, wanted: Wanted, sets: &[SetRef<'_>]) -> Option<Outcome> {
-    let walked = match wanted {
-        Wanted::Union => sets.iter().map(|set| set.len()).sum(),
-        Wanted::Inter | Wanted::Diff => sets.first().map_or(0, |set| set.len()),
-    };
-    if walked < LONG_MIN || !may_yield {
-        return None;
+/// # Errors
+/// [`Error::TooLong`], where a step might take long as well.
+pub(super) fn in_steps(
+    caller: Caller,
+    wanted: Wanted,
+    sets: &[SetRef<'_>],
+    work: usize,
+) -> Result<Option<Outcome>, Error> {
+    let walked = if wanted == Wanted::Union { sets.len() } else { sets.len().min(1) };
+    sets[..walked].iter().try_for_each(|set| caller.check_elements(set, set.len(), set.len()))?;
+    if sets.len() > LOOKED_UP_MAX {
+        caller.check_work(work)?;
+    }
+    if work < LONG_MIN || !caller.may_yield {
+        return Ok(None);
     }
     let sets: Vec<Set> = sets.iter().map(|set| set.to_set()).collect();
     let walk = Walk { wanted, sets, at: Some((0, At::default())), lists: VecDeque::new(), count: 0 };
-    Some(Outcome::Long(Box::new(walk)))
+    Ok(Some(Outcome::Long(Box::new(walk))))
 }
 
 impl Steps for Walk {
@@ -65,16 +78,16 @@ impl Steps for Walk {
         }
         let mut list = lists.pop_back().unwrap_or_default();
         let mut part = Reply::new(&mut list, reply.proto);
-        let goes_on = sets[index].view().visit_part(&mut at, |member| {
-            let is_wanted = match wanted {
-                Wanted::Inter => sets[1..].iter().all(|set| set.view().contains_member(member)),
-                Wanted::Union => !sets[..index].iter().any(|set| set.view().contains_member(member)),
-                Wanted::Diff => !sets[1..].iter().any(|set| set.view().contains_member(member)),
-            };
-            if is_wanted {
-                write_member(&mut part, member);
-                *count += 1;
-            }
+        let (among, others) = match wanted {
+            Wanted::Inter => (Among::All, 1..sets.len()),
+            Wanted::Union => (Among::None, 0..index),
+            Wanted::Diff => (Among::None, 1..sets.len()),
+        };
+        let others: Vec<SetRef<'_>> = sets[others].iter().map(Set::view).collect();
+        let goes_on = sets[index].view().visit_part_among(&mut at, among, &others, |member| {
+            write_member(&mut part, member);
+            *count += 1;
+            true
         });
         lists.push_back(list);
         let is_last = index + 1 == sets.len() || *wanted != Wanted::Union;

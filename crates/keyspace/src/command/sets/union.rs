@@ -4,6 +4,7 @@ use super::operands::*;
 use super::steps::{Wanted, in_steps};
 use super::*;
 use crate::collection::Limits;
+use crate::set::{Among, At};
 
 pub(in super::super) const SUNION: Command<Run> = row(
     Spec {
@@ -14,10 +15,10 @@ pub(in super::super) const SUNION: Command<Run> = row(
     },
     |ctx, args, reply| {
         let keys = keys_from(args, 1);
-        let (limits, may_yield) = (ctx.limits(keys[0]), ctx.caller.may_yield);
+        let (limits, caller) = (ctx.limits(keys[0]), ctx.caller);
         let sets = operands(ctx, &keys)?;
         let present: Vec<SetRef<'_>> = sets.iter().copied().flatten().collect();
-        Ok(in_steps(may_yield, Wanted::Union, &present).unwrap_or_else(|| {
+        Ok(in_steps(caller, Wanted::Union, &present, work_of(&sets))?.unwrap_or_else(|| {
             answer(reply, |visit| visit_union(&sets, &limits, visit));
             Outcome::Replied
         }))
@@ -77,21 +78,23 @@ pub(in super::super) const SUNIONCARD: Command<Run> = row(
 );
 
 /// Sets up to which a member is looked up in those before its own, which costs nothing for those of the first.
-const LOOKED_UP_MAX: usize = 3;
+pub(super) const LOOKED_UP_MAX: usize = 3;
 
 /// Shows what any of the sets has to `visit`, each once, until it returns false.
 fn visit_union(sets: &[Option<SetRef<'_>>], limits: &Limits, visit: &mut dyn FnMut(Member<'_>) -> bool) {
     let sets: Vec<SetRef<'_>> = sets.iter().copied().flatten().collect();
-    let mut seen = Set::default();
+    let (mut seen, mut goes_on) = (Set::default(), true);
     for (index, set) in sets.iter().enumerate() {
-        let goes_on = set.visit(|member| {
-            let is_new = if sets.len() > LOOKED_UP_MAX {
-                seen.insert_member(member, limits)
-            } else {
-                !sets[..index].iter().any(|before| before.contains_member(member))
-            };
-            !is_new || visit(member)
-        });
+        let mut visit = |member: Member<'_>| {
+            goes_on = visit(member);
+            goes_on
+        };
+        if sets.len() > LOOKED_UP_MAX {
+            set.visit(|member| !seen.insert_member(member, limits) || visit(member));
+        } else {
+            let mut at = At::default();
+            while set.visit_part_among(&mut at, Among::None, &sets[..index], &mut visit) {}
+        }
         if !goes_on {
             return;
         }
