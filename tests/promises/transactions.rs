@@ -619,6 +619,27 @@ fn clients_and_users_are_listed_in_the_slices_of_a_transaction_as_outside() {
     }
 }
 
+#[test]
+fn a_transaction_that_asks_for_much_about_the_server_goes_on_in_slices() {
+    for shards in [1, 2] {
+        let server = Launch::shards(shards).start();
+        let (mut client, mut other) = (server.connect(), server.connect_resp3());
+        other.request(&["SUBSCRIBE", "done"]);
+        for report in [&["INFO", "everything"][..], &["COMMAND"], &["MEMORY", "STATS"]] {
+            let is_seen = (0..100).any(|_| {
+                client.request(&["MULTI"]);
+                (0..200).for_each(|_| drop(client.request(report)));
+                client.request(&["PUBLISH", "done", "x"]);
+                client.send(&["EXEC"]);
+                let served = served_until_told(&mut other);
+                assert_eq!(elements(client.value()).len(), 201);
+                served > 1
+            });
+            assert!(is_seen, "nobody was served before {report:?} was done, {shards} shards");
+        }
+    }
+}
+
 /// differs=settings-of-exec
 #[test]
 fn a_transaction_that_changes_settings_is_short() {

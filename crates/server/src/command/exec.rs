@@ -18,7 +18,7 @@ use super::Failure;
 use super::published::Message;
 use super::script::{ENDED, Place, ScriptCall, compile_ahead, needs_engine};
 use super::table::{Row, Runs, runs};
-use super::transaction_size::{QUICK_BYTES_MAX, QUICK_COMMANDS_MAX, is_long, names_long};
+use super::transaction_size::{QUICK_BYTES_MAX, is_long, names_long};
 use crate::apart::{Request, Task};
 use crate::connection::client::mark;
 use crate::connection::state::Wait;
@@ -37,8 +37,8 @@ const QUICK_KEYS_MAX: usize = 8192;
 
 /// What a transaction is answered that changes settings, which is one piece, and may take long.
 const LONG_WITH_SETTINGS: Failure = Failure::of(
-    "EXECABORT Transaction discarded because of: one that changes settings has at most 256 commands and 640 KB, and no \
-     message that thousands of patterns match",
+    "EXECABORT Transaction discarded because of: one that changes settings has at most 256 commands, of which 16 tell of \
+     the server, and 640 KB, and no message that thousands of patterns match",
 );
 
 /// What a command of such a transaction is answered that would be run apart, or in steps, elsewhere.
@@ -301,7 +301,7 @@ impl Shard {
     /// would hold the shard for longer than it spares others.
     fn partitions_of(&self, transaction: &Transaction) -> Indices {
         let (partitions, mut needed) = (&self.server.partitions, Indices::default());
-        if transaction.queued.len() > QUICK_COMMANDS_MAX {
+        if is_long(transaction) {
             return partitions.all();
         }
         for (row, args) in &transaction.queued {

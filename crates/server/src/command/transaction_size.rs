@@ -10,6 +10,9 @@ use crate::partitions::{Held, Scene, Taken, keys_of};
 /// Commands that are run in one piece, if what they name is not long: some 0.1 ms.
 pub(super) const QUICK_COMMANDS_MAX: usize = 256;
 
+/// Commands that tell of the server which are run in one piece: INFO, the longest of them, takes some 0.2 ms.
+const QUICK_REPORTS_MAX: usize = 16;
+
 /// Bytes of what is queued, and of the values that it may read or write as a whole, that are no reason to take slices.
 pub(super) const QUICK_BYTES_MAX: usize = 640 << 10;
 
@@ -21,7 +24,14 @@ const LOOK_UP_BYTES: usize = 64;
 
 /// Whether there is so much in the transaction that it may take long, whatever it is.
 pub(super) fn is_long(transaction: &Transaction) -> bool {
-    transaction.queued.len() > QUICK_COMMANDS_MAX || transaction.queued_bytes() > QUICK_BYTES_MAX
+    transaction.queued.len() > QUICK_COMMANDS_MAX
+        || transaction.queued_bytes() > QUICK_BYTES_MAX
+        || transaction.queued.iter().filter(|(row, _)| reports(row)).nth(QUICK_REPORTS_MAX).is_some()
+}
+
+/// Whether a command tells of the server, and not of keys.
+fn reports(row: &Row) -> bool {
+    row.spec.group == Group::Server && !row.has(Flags::WRITE.union(Flags::CHANGES_SETTINGS))
 }
 
 /// Whether a command answers elements of what its keys hold.

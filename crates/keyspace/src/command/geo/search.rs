@@ -141,15 +141,18 @@ fn search(
     Ok(Outcome::Replied)
 }
 
+/// How much work it is to tell how far a member is, to sort it and to write numbers of 17 digits.
+const WORK_PER_MEMBER: usize = 8;
+
 /// How much work it is to look for them: all members of the cells around the shape.
 fn work_of(zset: ZsetRef<'_>, request: &Request<'_>, centre: Place) -> usize {
-    if work_of_all(&zset, zset.len()) < APART_MIN {
+    if work_of_all(&zset, zset.len()) < APART_MIN / WORK_PER_MEMBER {
         return 0;
     }
     let search = Search { centre, shape: request.shape, unit_m: request.unit_m };
     let ranks = |(min, max)| zset.ranks_by_score(&ScoreRange { min, max, above: false, below: true }).len();
     let found = search.cells().into_iter().map(|cell| ranks(cell.scores())).sum();
-    work_of_taking(&zset, found, zset.len())
+    work_of_taking(&zset, found, zset.len()).max(found * WORK_PER_MEMBER)
 }
 
 /// The members that are asked for, in the order in which they are.

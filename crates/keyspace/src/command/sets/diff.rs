@@ -6,7 +6,6 @@
 use super::operands::*;
 use super::steps::{Wanted, in_steps};
 use super::*;
-use crate::apart::work_of_all;
 use crate::set::{Among, At};
 
 pub(in super::super) const SDIFF: Command<Run> = row(
@@ -21,8 +20,7 @@ pub(in super::super) const SDIFF: Command<Run> = row(
         let sets = operands(ctx, &keys)?;
         let present = minuend(&sets).map(|(first, others)| std::iter::once(first).chain(others).collect());
         let present: Vec<SetRef<'_>> = present.unwrap_or_default();
-        let looked_up = present.first().map_or(0, |set| work_of_all(set, set.len())).saturating_mul(present.len());
-        let work = looked_up.min(work_of(&sets));
+        let work = inter::work(&present).min(work_of(&sets));
         Ok(in_steps(caller, Wanted::Diff, &present, work)?.unwrap_or_else(|| {
             answer(reply, |visit| visit_diff(&sets, visit));
             Outcome::Replied

@@ -4,6 +4,7 @@ use super::operands::*;
 use super::steps::{Wanted, in_steps};
 use super::*;
 use crate::apart::work_of_all;
+use crate::collection::Collection;
 use crate::set::{Among, At};
 use sterna_command::{KeyUse, KeyUses};
 
@@ -86,9 +87,15 @@ pub(in super::super) const SINTERCARD: Command<Run> = row(
     },
 );
 
-/// What it is to look the members of the smallest set up in all, in units of a short one.
-fn work(sets: &[SetRef<'_>]) -> usize {
-    sets.first().map_or(0, |smallest| work_of_all(smallest, smallest.len()).saturating_mul(sets.len()))
+/// Bytes of a packed set that are read, where a member is looked up in it, in the time that a large one takes.
+const LOOKED_THROUGH_BYTES: usize = 2048;
+
+/// What it is to look all members of the first of the sets up in the others, in units of a short one.
+pub(super) fn work(sets: &[SetRef<'_>]) -> usize {
+    let Some((first, others)) = sets.split_first() else { return 0 };
+    let of =
+        |other: &SetRef<'_>| 1 + if other.is_large() { 0 } else { other.heap_bytes() / LOOKED_THROUGH_BYTES };
+    work_of_all(first, first.len()).saturating_mul(1 + others.iter().map(of).sum::<usize>())
 }
 
 /// The sets, the smallest first; none, if one of them is missing.

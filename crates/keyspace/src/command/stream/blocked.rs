@@ -82,9 +82,10 @@ impl Blocked for Reading {
 
     fn work(&self, ctx: &mut Ctx<'_>, key: &[u8]) -> usize {
         let mut work = 0;
-        for (key, after) in self.ready(ctx, key) {
+        let ready = self.ready(ctx, key);
+        for &(key, after) in &ready {
             let stream = ctx.peek(key).and_then(|record| record.value().stream());
-            work += stream.map_or(0, |stream| work_above(stream, after, self.limits));
+            work += stream.map_or(0, |stream| work_above(stream, after, self.limits, ready.len()));
         }
         work
     }
@@ -180,10 +181,12 @@ impl Blocked for GroupReading {
 
     fn work(&self, ctx: &mut Ctx<'_>, key: &[u8]) -> usize {
         let (mut work, now_ms) = (0, ctx.now_ms);
-        for key in self.ready(ctx, key) {
+        let ready = self.ready(ctx, key);
+        for key in &ready {
             let stream = ctx.peek(key).and_then(|record| record.value().stream());
-            work +=
-                stream.map_or(0, |stream| work_of(stream, self.reader(), Wanted::New, self.limits, now_ms));
+            work += stream.map_or(0, |stream| {
+                work_of(stream, self.reader(), Wanted::New, self.limits, now_ms, ready.len())
+            });
         }
         work
     }

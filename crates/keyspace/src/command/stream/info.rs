@@ -199,7 +199,7 @@ fn write_ends(reply: &mut Reply<'_>, stream: &Stream) {
 
 /// About how many elements FULL looks at.
 fn work_of_full(stream: &Stream, count: usize) -> usize {
-    let entries = Wide { start: EntryId::MIN, end: EntryId::MAX, count }.work(stream);
+    let entries = Wide { start: EntryId::MIN, end: EntryId::MAX, count }.work(stream, 1);
     let groups = stream.groups().map(|(_, group)| {
         // Each pending entry is shown once in the group and once in its consumer.
         2 * group.pending().len().min(count) + group.consumers_len()

@@ -164,10 +164,11 @@ impl Wide {
         Wide { start: after.next().unwrap_or(EntryId::MAX), end: EntryId::MAX, count }
     }
 
-    /// About how many elements of work it is, as far as it matters (see `Caller::check_work`). Costs next to nothing for
-    /// a stream in which no range is long.
-    fn work(self, stream: &Stream) -> usize {
-        let is_small = stream.len() < APART_MIN as u64 && stream.heap_bytes() < APART_MIN * 256;
+    /// About how many elements of work it is, as far as it matters (see `Caller::check_work`) where it is one of so many ranges
+    /// that are answered together. Costs next to nothing for a stream in which no range is long.
+    fn work(self, stream: &Stream, of: usize) -> usize {
+        let (len, bytes) = (usize::try_from(stream.len()).unwrap_or(usize::MAX), stream.heap_bytes());
+        let is_small = len.saturating_mul(of) < APART_MIN && bytes.saturating_mul(of) < APART_MIN * 256;
         if is_small { 0 } else { stream.work_of_range((self.start, self.end), self.count, APART_MIN) }
     }
 

@@ -105,7 +105,7 @@ fn xrange(
     };
     let wide = Wide { start, end, count };
     caller.check_work(match direction {
-        Direction::Forward => wide.work(stream),
+        Direction::Forward => wide.work(stream, 1),
         Direction::Backward => wide.work_backward(stream),
     })?;
     match direction {

@@ -258,12 +258,12 @@ fn after(stream: Option<&Stream>, id: &[u8]) -> Result<EntryId, Error> {
     }
 }
 
-/// How much work it is to read so much of a stream above an ID; nothing where there is nothing: then the command may have to
-/// wait.
-pub(super) fn work_above(stream: &Stream, after: EntryId, limits: Limits) -> usize {
+/// How much work it is to read so much of a stream above an ID, which is one of so many that are read; nothing where there is
+/// nothing: then the command may have to wait.
+pub(super) fn work_above(stream: &Stream, after: EntryId, limits: Limits, of: usize) -> usize {
     let count = limits.count.min(limits.max_count);
     let wide = Wide::above(after, usize::try_from(count).unwrap_or(usize::MAX));
-    let work = wide.work(stream);
+    let work = wide.work(stream, of);
     let is_there = work > 0 && stream.range(wide.start, wide.end).next().is_some();
     if !is_there {
         return 0;
@@ -319,7 +319,7 @@ fn check_work(ctx: &mut Ctx<'_>, args: Args<'_>, options: &ReadOptions<'_>) -> R
         let (key, id) = options.stream(args, place);
         let stream = ctx.again(key).and_then(ValueRef::stream);
         if let (Some(stream), Some(after)) = (stream, EntryId::parse_strict(id, 0)) {
-            work += work_above(stream, after, options.limits);
+            work += work_above(stream, after, options.limits, options.streams);
         }
     }
     ctx.caller.check_work(work)

@@ -77,7 +77,9 @@ fn xreadgroup(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resul
         check_group(stream, key, group)?;
         all_wanted.push(wanted(id)?);
         let wanted = all_wanted[place];
-        work += stream.map_or(0, |stream| work_of(stream, reader, wanted, options.limits, now_ms));
+        if let Some(stream) = stream.filter(|_| work < APART_MIN) {
+            work += work_of(stream, reader, wanted, options.limits, now_ms, options.streams);
+        }
     }
     ctx.caller.check_work(work)?;
     let start = reply.out.len();
@@ -106,27 +108,28 @@ fn xreadgroup(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resul
     Ok(blocked::wait(ctx, keys, block_ms, Box::new(reading)))
 }
 
-/// How much work it is to serve a consumer from a stream; nothing where there is nothing for it: then it may have to wait.
+/// How much work it is to serve a consumer from a stream, one of so many; nothing where there is nothing for it: then it may have to wait.
 pub(super) fn work_of(
     stream: &Stream,
     reader: Reader<'_>,
     wanted: Wanted,
     limits: Limits,
     now_ms: u64,
+    of: usize,
 ) -> usize {
     let Some(group) = stream.group(reader.group) else { return 0 };
     let most = usize::try_from(limits.count.min(limits.max_count)).unwrap_or(usize::MAX);
     match wanted {
         Wanted::New => {
             let until_ms = reader.claim_ms.map(|idle_ms| now_ms.saturating_sub(idle_ms));
-            let claimed = until_ms.map_or(0, |until_ms| work_of_claims(stream, group, until_ms, most));
-            claimed + work_above(stream, group.last_id(), limits) * WORK_PER_DELIVERY
+            let claimed = until_ms.map_or(0, |until_ms| work_of_claims(stream, group, until_ms, most, of));
+            claimed + work_above(stream, group.last_id(), limits, of * WORK_PER_DELIVERY) * WORK_PER_DELIVERY
         }
         Wanted::History(after) => {
             let owner = group.consumer_id(reader.consumer);
             let owned = owner.map_or(0, |owner| group.pending().len_of(owner)).min(most);
             match owner {
-                Some(owner) if owned * WORK_PER_ID >= APART_MIN => {
+                Some(owner) if owned.saturating_mul(WORK_PER_ID * of) >= APART_MIN => {
                     let start = after.next().unwrap_or(EntryId::MAX);
                     let ids = group.pending().ids_of(owner, start).take(owned.min(APART_MIN)).count();
                     (ids * WORK_PER_ID).max(stream.work_of_entries(ids))
@@ -141,12 +144,12 @@ pub(super) fn work_of(
 const WORK_PER_DELIVERY: usize = 2;
 
 /// The same for what has been idle since then; entries that are gone count for nothing.
-fn work_of_claims(stream: &Stream, group: &ConsumerGroup, until_ms: u64, most: usize) -> usize {
+fn work_of_claims(stream: &Stream, group: &ConsumerGroup, until_ms: u64, most: usize, of: usize) -> usize {
     let enough = APART_MIN / WORK_PER_ID;
-    if most.min(group.pending().len()) < enough {
+    if most.min(group.pending().len()).saturating_mul(of) < enough {
         return 0;
     }
-    let idle = group.pending().idle_since(stream.first_id(), until_ms).take(APART_MIN);
+    let idle = group.pending().idle_since(stream.first_id(), until_ms).take(APART_MIN.div_ceil(of));
     idle.filter(|&(id, _)| stream.contains(id)).take(enough).count() * WORK_PER_ID
 }
 
