@@ -20,7 +20,7 @@ fn queue_increments(client: &mut Client) {
 }
 
 /// How many of its questions this client, which speaks RESP3, was answered until it is told of a message.
-pub fn served_until_told(client: &mut Client) -> usize {
+pub(crate) fn served_until_told(client: &mut Client) -> usize {
     let mut is_told = || {
         client.send(&["PING"]);
         let is_told = matches!(client.value(), Value::Push(_));
