@@ -25,7 +25,7 @@ use crate::ready::Ready;
 use crate::stream::EntryId;
 use crate::subkeys::{self, Subkeys};
 use crate::value::ValueRef;
-use crate::wait::{Served, Waiter};
+use crate::wait::{Look, Served, Waiter};
 
 /// What is to be collected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -58,6 +58,8 @@ pub struct Changes {
     /// What is slow to free: dropped when this is cleared, which is after the locks are released, unless taken before.
     garbage: Vec<Garbage>,
     expiry_paused: bool,
+    /// The look at who is there that holds for what is executed.
+    look: Look,
     /// What the request names that its connection has stated before (HIMPORT).
     fieldset: Option<Arc<Fieldset>>,
     flushed: bool,
@@ -175,6 +177,16 @@ impl Changes {
     #[inline]
     pub fn want_touched(&mut self, yes: bool) {
         self.wants.touched = yes;
+    }
+
+    /// What is executed from now on was read before now: who is there is looked at anew. No other look has this number.
+    #[inline]
+    pub fn begin_look(&mut self, number: u64) {
+        self.look = Look { number, ahead: 0 };
+    }
+
+    pub(crate) fn look_mut(&mut self) -> &mut Look {
+        &mut self.look
     }
 
     /// Whether nothing was collected or counted.

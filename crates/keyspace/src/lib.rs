@@ -112,5 +112,5 @@ pub use subkeys::Subkeys;
 pub use table::LookUp;
 pub use usage::Frequency;
 pub use value::{Value, ValueRef};
-pub use wait::{Answer, Blocked, Caller, Presence, Served, Waiter};
+pub use wait::{Answer, Blocked, Caller, Look, Presence, Served, Waiter};
 pub use watch::{WATCHED_KEY_BYTES, Watch};

@@ -19,7 +19,7 @@ use crate::changes::Changes;
 use crate::context::Ctx;
 use crate::ready::Ready;
 use crate::space::Space;
-use crate::wait::{Answer, Kinds, Queue, Served, Waiter};
+use crate::wait::{Answer, Kinds, Presence, Queue, Served, Waiter};
 
 /// Work of one slice, in such of [`TOLD_WORK`]: a millisecond, and 3 where each claims an entry of a consumer group.
 const SLICE_WORK: usize = 1024;
@@ -204,8 +204,11 @@ impl Serving {
                 continue;
             }
             let work = waiter.blocked.work(&mut ctx, key);
-            let has_left = || presence.as_ref().is_some_and(|presence| presence.has_left(&waiter.caller));
-            let is_lost = waiter.blocked.writes() && has_left();
+            let mut has_left = |presence: &Arc<dyn Presence>| {
+                let mut next = queue.waiting().map(|waiter| &waiter.caller);
+                presence.has_left(&waiter.caller, ctx.log.look_mut(), &mut next)
+            };
+            let is_lost = waiter.blocked.writes() && presence.as_ref().is_some_and(&mut has_left);
             // Its shard ends the wait of one that has left, which stands in no queue of this key any more.
             if is_lost || !waiter.claim() {
                 continue;

@@ -79,7 +79,20 @@ pub trait Blocked: Send + Sync + fmt::Debug {
 /// Who knows whether clients are still there.
 pub trait Presence: Send + Sync + fmt::Debug {
     /// Whether the client has ended its connection, be it that its shard has yet to see that. Called with partitions locked.
-    fn has_left(&self, caller: &Caller) -> bool;
+    ///
+    /// Of those who are in line behind it, `next`, as many as `look` says are asked about with it, and how many that is the next
+    /// time is said there.
+    fn has_left(&self, caller: &Caller, look: &mut Look, next: &mut dyn Iterator<Item = &Caller>) -> bool;
+}
+
+/// A look at who is there, for all that a shard executes of what it has read at once: who was there behind that reading was there
+/// when those requests were sent. So nobody need be asked about twice, and those of whom many are served are asked about together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Look {
+    /// No other has this number. 0: each is asked about each time, and alone.
+    pub number: u64,
+    /// Of so many of those in line it is asked as well: the more have been served, the more will be.
+    pub ahead: usize,
 }
 
 /// A blocked command: shared by the queues of its keys and the shard that owns its client.
@@ -297,6 +310,11 @@ impl Queue {
     /// Whether one of them is of a kind of which `missing` has none.
     pub(crate) fn has_beside(&self, missing: Kinds) -> bool {
         self.kinds.any_beside(missing)
+    }
+
+    /// Those who wait, in their order; some may have left.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = &Waiter> {
+        self.waiting.iter().map(|waiter| &**waiter)
     }
 
     /// Whether any of them writes elsewhere, too.

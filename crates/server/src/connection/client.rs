@@ -14,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::CloseReason;
 use super::state::ConnectionRef;
-use super::transport::Peer;
+use super::transport::{Peer, have_left};
 use crate::lock::{Level, Mutex};
 
 /// Number of a client: given once, never reused, rising.
@@ -156,6 +156,8 @@ pub(crate) struct Client {
     pub(crate) fd: AtomicI32,
     /// Its socket's other end, from the moment that its shard has taken it in.
     pub(super) peer: OnceLock<Peer>,
+    /// The last look at it, by whichever shard, and in the lowest bit whether it had left by then: see `Presence`.
+    seen: AtomicU64,
     pub(crate) address: Address,
     /// Unix time, milliseconds.
     pub(crate) connected_ms: u64,
@@ -234,6 +236,7 @@ impl Client {
             slot: AtomicU32::new(u32::MAX),
             fd: AtomicI32::new(fd),
             peer: OnceLock::new(),
+            seen: AtomicU64::new(0),
             address,
             connected_ms: now_ms,
             names: Mutex::new(Names { user: "default".into(), ..Names::default() }),
@@ -322,11 +325,26 @@ impl Client {
         self.marks.load(Relaxed) & bit != 0
     }
 
-    /// Whether its connection has ended: it has been told to be closed, or the client has ended it, which its shard may have yet to see.
-    pub(crate) fn has_left(&self) -> bool {
-        self.is_killed.load(Relaxed)
-            || self.has_mark(mark::CONDEMNED)
-            || self.peer.get().is_some_and(Peer::has_left)
+    /// Whether its connection has been told to be closed.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.is_killed.load(Relaxed) || self.has_mark(mark::CONDEMNED)
+    }
+
+    /// Whether the client had ended its connection at this look (`Presence`); `None`: that was not asked.
+    pub(crate) fn had_left(&self, look: u64) -> Option<bool> {
+        let seen = self.seen.load(Relaxed);
+        (look != 0 && seen >> 1 == look).then_some(seen & 1 == 1)
+    }
+
+    /// Looks which of these have ended their connections, which their shards may have yet to see. Whether the first has.
+    pub(crate) fn look(clients: &[Arc<Client>], look: u64) -> bool {
+        let mut has_first = false;
+        let have_left = have_left(clients.iter().map(|client| client.peer.get()));
+        for (nth, (client, has_left)) in clients.iter().zip(have_left).enumerate() {
+            client.seen.store(look << 1 | u64::from(has_left), Relaxed);
+            has_first |= nth == 0 && has_left;
+        }
+        has_first
     }
 
     /// Its class. A client with any subscription is `Pubsub`, as in Redis.

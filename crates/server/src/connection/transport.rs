@@ -15,6 +15,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustls::ServerConnection;
+use smallvec::SmallVec;
 use socket2::SockRef;
 
 use crate::limits::HANDSHAKE_BYTES_MAX;
@@ -52,23 +53,57 @@ pub(crate) enum Peer {
 }
 
 impl Peer {
-    /// Whether it has ended the connection, or what it sends, as far as the kernel knows: the connection's shard may have yet
-    /// to read up to there.
-    pub(crate) fn has_left(&self) -> bool {
+    fn asked(&self) -> Asked {
         match self {
-            Peer::Tcp(stream) => stream.upgrade().is_none_or(|stream| has_end(stream.as_fd())),
-            Peer::Unix(stream) => stream.upgrade().is_none_or(|stream| has_end(stream.as_fd())),
-            Peer::Pipe(pipe) => pipe.upgrade().is_none_or(|pipe| pipe.client_has_left()),
+            Peer::Tcp(stream) => stream.upgrade().map_or(Asked::Known { has_left: true }, Asked::Tcp),
+            Peer::Unix(stream) => stream.upgrade().map_or(Asked::Known { has_left: true }, Asked::Unix),
+            Peer::Pipe(pipe) => {
+                Asked::Known { has_left: pipe.upgrade().is_none_or(|pipe| pipe.client_has_left()) }
+            }
         }
     }
 }
 
-/// Whether the end of what the peer sends has arrived, behind whatever has.
-fn has_end(socket: BorrowedFd<'_>) -> bool {
-    let mut polled = [PollFd::from_borrowed_fd(socket, PollFlags::RDHUP)];
-    // What can't be asked is there.
-    let _ = poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
-    polled[0].revents().intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR)
+/// A peer that is asked about.
+enum Asked {
+    Tcp(Arc<TcpStream>),
+    Unix(Arc<UnixStream>),
+    /// The kernel need not be asked.
+    Known {
+        has_left: bool,
+    },
+}
+
+impl Asked {
+    fn socket(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Asked::Tcp(stream) => Some(stream.as_fd()),
+            Asked::Unix(stream) => Some(stream.as_fd()),
+            Asked::Known { .. } => None,
+        }
+    }
+}
+
+/// Which of these peers have ended the connection, or what they send, as far as the kernel knows: the connections' shards may have
+/// yet to read up to there; who has none is there. One system call for all of them.
+pub(crate) fn have_left<'p>(peers: impl Iterator<Item = Option<&'p Peer>>) -> SmallVec<[bool; 1]> {
+    let asked = |peer: Option<&Peer>| peer.map_or(Asked::Known { has_left: false }, Peer::asked);
+    let asked: SmallVec<[Asked; 1]> = peers.map(asked).collect();
+    let sockets = asked.iter().filter_map(Asked::socket);
+    let mut polled: SmallVec<[PollFd<'_>; 1]> =
+        sockets.map(|socket| PollFd::from_borrowed_fd(socket, PollFlags::RDHUP)).collect();
+    if !polled.is_empty() {
+        // What can't be asked is there.
+        let _ = poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+    }
+    // The end of what the peer sends has arrived, behind whatever has.
+    let ends = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+    let mut polled = polled.iter().map(|polled| polled.revents().intersects(ends));
+    let has_left = |asked: &Asked| match asked {
+        Asked::Known { has_left } => *has_left,
+        Asked::Tcp(_) | Asked::Unix(_) => polled.next().unwrap_or_default(),
+    };
+    asked.iter().map(has_left).collect()
 }
 
 /// A connection's way in and out.
@@ -489,9 +524,13 @@ mod tests {
     /// Waits until the kernel has delivered what was sent.
     fn await_end(peer: &Peer) {
         let began = Instant::now();
-        while !peer.has_left() {
+        while !has_left(peer) {
             assert!(began.elapsed() < Duration::from_secs(60));
         }
+    }
+
+    fn has_left(peer: &Peer) -> bool {
+        have_left([Some(peer)].into_iter())[0]
     }
 
     #[test]
@@ -512,14 +551,14 @@ mod tests {
             let (mut client, transport) = connect();
             let peer = transport.peer().expect("a socket");
             client.write_all(b"PING\r\n").unwrap();
-            assert!(!peer.has_left());
+            assert!(!has_left(&peer));
             end(client);
             await_end(&peer);
         }
         let (client, transport) = connect();
         let peer = transport.peer().expect("a socket");
         drop(transport);
-        assert!(peer.has_left(), "the connection is closed");
+        assert!(has_left(&peer), "the connection is closed");
         drop(client);
     }
 
@@ -528,15 +567,41 @@ mod tests {
         let (one, other) = std::os::unix::net::UnixStream::pair().unwrap();
         let transport = Transport::Plain(Socket::Unix(Arc::new(UnixStream::from_std(one))));
         let peer = transport.peer().expect("a socket");
-        assert!(!peer.has_left());
+        assert!(!has_left(&peer));
         drop(other);
         await_end(&peer);
         let pipe = Arc::new(Pipe::default());
         let transport = Transport::Plain(Socket::Pipe(PipeEnd(Arc::clone(&pipe))));
         let peer = transport.peer().expect("a pipe");
-        assert!(!peer.has_left());
+        assert!(!has_left(&peer));
         pipe.leave();
-        assert!(peer.has_left());
+        assert!(has_left(&peer));
+    }
+
+    #[test]
+    fn of_many_that_are_asked_about_together_each_is_told_for_itself() {
+        let pairs: Vec<_> = (0..70).map(|_| std::os::unix::net::UnixStream::pair().unwrap()).collect();
+        let (pipe, gone) = (Arc::new(Pipe::default()), Arc::new(Pipe::default()));
+        gone.leave();
+        let (mut others, mut transports) = (Vec::new(), Vec::new());
+        for (at, (one, other)) in pairs.into_iter().enumerate() {
+            transports.push(Transport::Plain(Socket::Unix(Arc::new(UnixStream::from_std(one)))));
+            others.push((at % 3 != 0).then_some(other));
+            if at % 10 == 0 {
+                let pipe = if at % 20 == 0 { &pipe } else { &gone };
+                transports.push(Transport::Plain(Socket::Pipe(PipeEnd(Arc::clone(pipe)))));
+            }
+        }
+        let peers: Vec<Peer> = transports.iter().map(|transport| transport.peer().unwrap()).collect();
+        let mut expected = Vec::new();
+        for at in 0..70 {
+            expected.push(at % 3 == 0);
+            if at % 10 == 0 {
+                expected.push(at % 20 != 0);
+            }
+        }
+        assert_eq!(have_left(peers.iter().map(Some))[..], expected);
+        assert_eq!(have_left([None, Some(&peers[0])].into_iter())[..], [false, true]);
     }
 
     #[test]

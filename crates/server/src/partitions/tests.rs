@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::thread;
 
 use sterna_keyspace::{
-    COMMANDS, Effects, Eviction, KeyGroup, Order, Policy, Presence, Settings, Stride, Wants, WhoIsServed,
+    COMMANDS, Effects, Eviction, KeyGroup, Look, Order, Policy, Presence, Settings, Stride, Wants,
+    WhoIsServed,
 };
 use sterna_protocol::{Limits, Parser, Proto};
 
@@ -275,9 +276,47 @@ fn an_element_that_is_moved_on_passes_a_whole_chain_of_clients_in_one_record() {
 struct OddAreThere;
 
 impl Presence for OddAreThere {
-    fn has_left(&self, caller: &Caller) -> bool {
+    fn has_left(&self, caller: &Caller, _: &mut Look, _: &mut dyn Iterator<Item = &Caller>) -> bool {
         caller.client.is_multiple_of(2)
     }
+}
+
+/// Everybody is there. Notes who is asked about, and with whom.
+#[derive(Debug, Default)]
+struct AllAreThere(parking_lot::Mutex<Vec<Vec<u64>>>);
+
+impl Presence for AllAreThere {
+    fn has_left(&self, caller: &Caller, look: &mut Look, next: &mut dyn Iterator<Item = &Caller>) -> bool {
+        let mut together = vec![caller.client];
+        together.extend(next.take(look.ahead).map(|caller| caller.client));
+        self.0.lock().push(together);
+        look.ahead += 1;
+        false
+    }
+}
+
+#[test]
+fn who_is_in_line_can_be_asked_about_with_who_is_served_until_something_else_is_read() {
+    let partitions = Partitions::new(64, 16);
+    let all = Arc::new(AllAreThere::default());
+    let presence: Arc<dyn Presence> = all.clone();
+    partitions.set_presence(&presence);
+    let mut log = Changes::default();
+    for client in 1..=7 {
+        let scene = Scene { caller: Caller { client, ..SCENE.caller }, ..SCENE };
+        let mut out = Vec::new();
+        let mut reply = Reply::new(&mut out, Proto::Resp2);
+        with_request("blpop k 0", |row, args| partitions.execute(row, args, scene, &mut log, &mut reply))
+            .expect("it waits");
+    }
+    log.begin_look(1);
+    execute(&partitions, "rpush k one two", &mut log);
+    execute(&partitions, "rpush k three", &mut log);
+    log.clear();
+    execute(&partitions, "rpush k four", &mut log);
+    log.begin_look(2);
+    execute(&partitions, "rpush k five", &mut log);
+    assert_eq!(*all.0.lock(), [&[1][..], &[2, 3], &[3, 4, 5], &[4, 5, 6, 7], &[5]]);
 }
 
 #[test]

@@ -194,6 +194,7 @@ pub(crate) struct Shard {
     config_version: u64,
     /// What a write did, collected for whoever cares; kept for its memory.
     pub(crate) changes: sterna_keyspace::Changes,
+    looks: u64,
     pub(crate) tracking: broadcast::Local,
     pub(crate) durability: Durability,
     /// The partition that gives up keys next when memory is short.
@@ -257,6 +258,7 @@ impl Shard {
             config,
             config_version,
             changes: sterna_keyspace::Changes::new(wants(&server)),
+            looks: 0,
             tracking: broadcast::Local::default(),
             durability: Durability::default(),
             eviction_at: index,
@@ -295,6 +297,7 @@ impl Shard {
             _ => {}
         }
         self.clock.tick();
+        self.begin_look();
         if let Some(since) = asleep_since {
             let idle = self.clock.instant.saturating_duration_since(since);
             Client::add(&self.handle().traffic.idle_ns, idle.as_nanos() as u64);
@@ -339,6 +342,13 @@ impl Shard {
         self.replies_to_others.recycle();
         self.fanout.recycle();
         Ok(())
+    }
+
+    /// What is executed from now on has been read by now: see [`sterna_keyspace::Look`].
+    pub(crate) fn begin_look(&mut self) {
+        // Each shard has numbers of its own.
+        self.looks += self.server.shards.len() as u64;
+        self.changes.begin_look(self.looks + self.index as u64);
     }
 
     fn has_work(&self) -> bool {

@@ -492,6 +492,7 @@ impl Shard {
         self.current.who = Some(self.connections[slot].me);
         self.current.is_ordinary = None;
         self.credit.begin_request();
+        self.begin_look();
         let out = self.replies.lend();
         self.clock.advance();
         let is_unauthenticated =
