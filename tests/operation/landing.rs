@@ -368,6 +368,17 @@ fn of_a_damaged_append_only_file_what_stands_before_the_damage_comes_if_told_to_
     assert!(!elsewhere.status.success() && text(&elsewhere).contains("refused: 3"), "{}", text(&elsewhere));
     let mut client = server.connect();
     assert_eq!(client.request(&["GET", "a"]), Value::Bulk(b"1".to_vec()));
+    // Whether a length has changed, or a value was being written that holds commands, can't be told.
+    server.connect().request(&["FLUSHALL"]);
+    let value = command("SET b 1");
+    fs::write(&path, file(&["SET a 1"]) + "*3\r\n$3\r\nSET\r\n$1\r\nc\r\n$50\r\n" + &value).unwrap();
+    let stopped = import(&[]);
+    assert!(
+        !stopped.status.success() && text(&stopped).contains("cut or damaged at offset"),
+        "{}",
+        text(&stopped)
+    );
+    assert!(text(&import(&["--keep-going"])).contains("1 keys imported"));
     // A file that was being written is none of this, though what it writes resembles commands.
     let cut = file(&["SET a 1", "MULTI", "SET b 1"])
         + "*3\r\n$3\r\nSET\r\n$1\r\nc\r\n$50\r\n*3 $3 SET *3\r\n$3\r\nXYZ\r\n";

@@ -282,11 +282,17 @@ fn a_transaction_is_refused_at_maxmemory_command_by_command() {
         assert!(client.error().starts_with("EXECABORT"));
         // Queueing much needs memory, whatever is queued.
         client.request(&["MULTI"]);
-        client.request(&["GET", &"k".repeat(3 << 19)]);
-        client.send(&["GET", "k:1"]);
+        client.request(&["GET", &"k".repeat(3 << 18)]);
+        client.send(&["GET", &"k".repeat(3 << 18)]);
         assert!(client.error().starts_with("OOM "));
         client.send(&["EXEC"]);
         assert!(client.error().starts_with("EXECABORT"));
+        // However short what stands before it is.
+        client.request(&["MULTI"]);
+        client.request(&["GET", "k:1"]);
+        client.send(&["GET", &"k".repeat(3 << 19)]);
+        assert!(client.error().starts_with("OOM "));
+        client.request(&["DISCARD"]);
         assert_eq!(client.int(&["DEL", "k:1"]), 1);
     }
 }

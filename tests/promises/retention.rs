@@ -260,6 +260,22 @@ fn what_can_not_be_remembered_is_refused_and_nobody_hears_it() {
         assert!(client.error().starts_with("OOM command not allowed"));
         client.send(&["EVAL", "return redis.call('publish', 'c', 'x')", "0"]);
         assert!(client.error().starts_with("OOM command not allowed"));
+        // A transaction is asked when it is executed, as for any command that needs memory.
+        for (channel, may) in [("c", false), ("forgets", true)] {
+            client.request(&["CONFIG", "SET", "maxmemory", "0"]);
+            client.request(&["MULTI"]);
+            client.request(&["PUBLISH", channel, "x"]);
+            server.connect().request(&["CONFIG", "SET", "maxmemory", "1"]);
+            client.send(&["EXEC"]);
+            match client.value() {
+                Value::Error(text) => {
+                    let text = String::from_utf8_lossy(&text);
+                    assert!(!may && text.starts_with("EXECABORT") && text.contains(": OOM "), "{text}");
+                }
+                replies => assert!(may, "{channel}: {replies:?}"),
+            }
+        }
+        assert_eq!(heard(&mut listener), "x");
         listener.assert_quiet();
         assert_eq!(client.int(&["PUBLISH", "forgets", "x"]), 1, "what isn't kept needs no memory");
         assert_eq!(heard(&mut listener), "x");

@@ -43,6 +43,22 @@ pub(crate) fn end_script(admin: &mut Client, runs: &mut Client) {
     assert!(runs.error().contains("Script killed"));
 }
 
+#[test]
+fn who_scans_in_a_transaction_does_not_wait_for_a_script() {
+    let server = Launch::shards(2).args(&["--appendonly", "no", "--busy-reply-threshold", "600000"]).start();
+    let (mut admin, mut scans) = (on_shard(&server, 1), on_shard(&server, 1));
+    // More than may be walked past in one piece by KEYS.
+    for number in 0..10 {
+        admin.request(&["SET", &format!("{number}{}", "k".repeat(100_000)), "v"]);
+    }
+    let mut runs = run_on_first(&server, &mut admin);
+    scans.request(&["MULTI"]);
+    scans.request(&["SCAN", "0", "COUNT", "1000"]);
+    let Value::Array(replies) = scans.request(&["EXEC"]) else { panic!("no array") };
+    assert!(matches!(&replies[..], [Value::Array(found)] if found[1].as_slice().map(<[_]>::len) == Some(10)));
+    end_script(&mut admin, &mut runs);
+}
+
 fn assert_served(neighbour: &mut Client, round: i64) {
     assert_eq!(neighbour.text(&["ECHO", "x"]), "x");
     assert_eq!(neighbour.int(&["PUBLISH", "c", "m"]), 0);

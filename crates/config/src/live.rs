@@ -96,6 +96,7 @@ impl Config {
         let known: Vec<(&str, Known)> = Known::all().collect();
         let mut found: Vec<(&str, Known, Vec<u8>)> = Vec::new();
         for pattern in patterns {
+            let pattern = &*glob::without_runs_of_stars(pattern);
             let exact = !pattern.iter().any(|byte| b"*?[".contains(byte));
             for &(name, option) in &known {
                 let is_new = found.iter().all(|(earlier, ..)| *earlier != name);
@@ -207,6 +208,15 @@ mod tests {
         let lines = OPTIONS.iter().filter(|row| row.mutability == Mutability::Line).count();
         let former = OptionRow::names().count() - OPTIONS.len();
         assert_eq!(config.get(&[b"*"]).len(), OPTIONS.len() - lines + former + FIXED.len());
+    }
+
+    #[test]
+    fn a_run_of_stars_is_one_star_however_long_it_is() {
+        let config = Config::default();
+        let stars = "*".repeat(16_000);
+        assert_eq!(text(&config, &format!("maxmem{stars}ory")), text(&config, "maxmemory"));
+        assert_eq!(config.get(&[stars.as_bytes()]).len(), config.get(&[b"*"]).len());
+        assert_eq!(text(&config, &format!("{stars}\\*")), "");
     }
 
     #[test]

@@ -23,6 +23,10 @@
 //! Cost: O(pattern + text). When what follows a star fails, only the last star can usefully move on (an earlier one
 //! moving would leave the later ones less to match), so there is one place to go back to instead of a tree of them.
 
+use std::borrow::Cow;
+
+use memchr::memmem::{self, Finder};
+
 /// Stars followed by something, neighbours counted once, that a pattern may have and still match.
 ///
 /// The servers bound their recursion by this number, so a longer pattern's answer is part of the protocol.
@@ -41,6 +45,12 @@ pub const STEPS_MAX: usize = 1 << 20;
 
 /// Bytes that are searched for one in the time of a step.
 const SEARCHED_PER_STEP: usize = 16;
+
+/// A text of so many bytes is worth preparing a search in it.
+const LONG_TEXT_BYTES: usize = 256;
+
+/// What is searched for at once, at most: preparing for it takes time as well.
+const RUN_BYTES_MAX: usize = 256;
 
 /// Whether `pattern` matches the whole of `text`.
 pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
@@ -69,6 +79,20 @@ pub fn matches_ignore_case(pattern: &[u8], text: &[u8]) -> bool {
     run::<true>(pattern, text, STEPS_MIN).0
 }
 
+/// The same pattern with one star in place of each run of them. Cost: O(pattern).
+pub fn without_runs_of_stars(pattern: &[u8]) -> Cow<'_, [u8]> {
+    if memmem::find(pattern, b"**").is_none() {
+        return Cow::Borrowed(pattern);
+    }
+    let (mut shorter, mut rest) = (Vec::with_capacity(pattern.len()), pattern);
+    while let Some((one, next)) = token(rest) {
+        let behind = if matches!(one, Token::Star) { skip_stars(next) } else { next };
+        shorter.extend_from_slice(&rest[..rest.len() - next.len()]);
+        rest = behind;
+    }
+    Cow::Owned(shorter)
+}
+
 /// And how many steps it took, of which it may take so many for the shortest text.
 fn run<const IGNORE_CASE: bool>(pattern: &[u8], text: &[u8], steps_min: usize) -> (bool, usize) {
     let steps_max = STEPS_PER_BYTE.saturating_mul(text.len()).min(text.len().saturating_add(STEPS_MAX));
@@ -84,59 +108,65 @@ fn try_all<const IGNORE_CASE: bool>(pattern: &[u8], text: &[u8], steps_left: &mu
     }
     let (mut pattern, mut text) = (pattern, text);
     // Where to go on when a match fails: behind the last star, further into the text than before.
-    let mut retry: Option<(&[u8], &[u8])> = None;
+    let mut retry: Option<Retry<'_, '_>> = None;
     let mut inner_stars = 0;
     loop {
-        let near = near_of(pattern, *steps_left);
-        match token(near).map(|(token, rest)| (token, &pattern[near.len() - rest.len()..])) {
-            Some((Token::Star, rest)) => {
-                let behind = skip_stars(near_of(rest, *steps_left));
-                let stars = near_of(rest, *steps_left).len() - behind.len();
-                let Some(left) = steps_left.checked_sub(stars) else {
-                    *steps_left = 0;
-                    return false;
-                };
-                (*steps_left, pattern) = (left, &rest[stars..]);
-                if pattern.is_empty() {
-                    return true;
-                }
-                inner_stars += 1;
-                if inner_stars > INNER_STARS_MAX {
-                    return false;
-                }
-                let Some(place) = first_place::<IGNORE_CASE>(near_of(pattern, *steps_left), text) else {
-                    return false;
-                };
-                text = place;
-                retry = Some((pattern, text));
+        if let ([first, rest @ ..], [byte, text_rest @ ..]) = (pattern, text)
+            && is_literal(*first)
+            && *steps_left > 0
+        {
+            // Most steps are this one.
+            *steps_left -= 1;
+            if same::<IGNORE_CASE>(*first, *byte) {
+                (pattern, text) = (rest, text_rest);
                 continue;
             }
-            Some((one, rest)) => {
-                let Some(left) = steps_left.checked_sub(pattern.len() - rest.len()) else {
-                    *steps_left = 0;
-                    return false;
-                };
-                *steps_left = left;
-                if let [byte, text_rest @ ..] = text
-                    && one.admits::<IGNORE_CASE>(*byte)
-                {
-                    (pattern, text) = (rest, text_rest);
+        } else {
+            let near = near_of(pattern, *steps_left);
+            match token(near).map(|(token, rest)| (token, &pattern[near.len() - rest.len()..])) {
+                Some((Token::Star, rest)) => {
+                    let behind = skip_stars(near_of(rest, *steps_left));
+                    let stars = near_of(rest, *steps_left).len() - behind.len();
+                    let Some(left) = steps_left.checked_sub(stars) else {
+                        *steps_left = 0;
+                        return false;
+                    };
+                    (*steps_left, pattern) = (left, &rest[stars..]);
+                    if pattern.is_empty() {
+                        return true;
+                    }
+                    inner_stars += 1;
+                    if inner_stars > INNER_STARS_MAX {
+                        return false;
+                    }
+                    let begin = Begin::of::<IGNORE_CASE>(near_of(pattern, *steps_left), text.len());
+                    let Some(place) = begin.first_place(text) else { return false };
+                    (text, retry) = (place, Some(Retry { pattern, place, begin }));
                     continue;
                 }
+                Some((one, rest)) => {
+                    let Some(left) = steps_left.checked_sub(pattern.len() - rest.len()) else {
+                        *steps_left = 0;
+                        return false;
+                    };
+                    *steps_left = left;
+                    if let [byte, text_rest @ ..] = text
+                        && one.admits::<IGNORE_CASE>(*byte)
+                    {
+                        (pattern, text) = (rest, text_rest);
+                        continue;
+                    }
+                }
+                None if text.is_empty() => return true,
+                None => {}
             }
-            None if text.is_empty() => return true,
-            None => {}
         }
-        let Some((after_star, [_, shorter @ ..])) = retry else { return false };
+        let Some(retry) = &mut retry else { return false };
         // Every token left needs a byte, so an exhausted text ends the search here.
-        if text.is_empty() {
-            return false;
-        }
-        let Some(place) = first_place::<IGNORE_CASE>(near_of(after_star, *steps_left), shorter) else {
-            return false;
-        };
-        retry = Some((after_star, place));
-        (pattern, text) = (after_star, place);
+        let (false, [_, shorter @ ..]) = (text.is_empty(), retry.place) else { return false };
+        let Some(place) = retry.begin.first_place(shorter) else { return false };
+        retry.place = place;
+        (pattern, text) = (retry.pattern, place);
     }
 }
 
@@ -145,14 +175,68 @@ fn near_of(pattern: &[u8], steps_left: usize) -> &[u8] {
     &pattern[..pattern.len().min(steps_left.saturating_add(1))]
 }
 
-/// The longest end of `text` at which a match of `pattern`, which begins with no star, can begin.
-fn first_place<'t, const IGNORE_CASE: bool>(pattern: &[u8], text: &'t [u8]) -> Option<&'t [u8]> {
-    match token(pattern) {
-        Some((Token::Byte(literal), _)) if !IGNORE_CASE => {
-            memchr::memchr(literal, text).map(|offset| &text[offset..])
+/// Where a match may begin again: what follows the last star, and how far into the text that has been tried.
+#[derive(Debug)]
+struct Retry<'p, 't> {
+    pattern: &'p [u8],
+    place: &'t [u8],
+    begin: Begin<'p>,
+}
+
+/// What the text has where a match can begin that follows a star. Places without it are passed over, which takes no steps.
+#[derive(Debug)]
+enum Begin<'p> {
+    Anything,
+    Byte(u8),
+    /// In a long text: so many bytes that stand for themselves.
+    Run(&'p [u8], Box<Finder<'p>>),
+    /// In a long text: one byte of these.
+    Set(Box<[bool; 256]>),
+}
+
+impl<'p> Begin<'p> {
+    /// Of a pattern that begins with no star, in a text of so many bytes.
+    fn of<const IGNORE_CASE: bool>(pattern: &'p [u8], text_bytes: usize) -> Begin<'p> {
+        let is_long = text_bytes >= LONG_TEXT_BYTES;
+        match token(pattern) {
+            _ if IGNORE_CASE => Begin::Anything,
+            Some((Token::Byte(_), _)) if is_long && run_of(pattern).len() > 1 => {
+                let run = run_of(pattern);
+                Begin::Run(run, Box::new(Finder::new(run)))
+            }
+            Some((Token::Byte(literal), _)) => Begin::Byte(literal),
+            Some((Token::Class(class), _)) if is_long && class.body.len() <= RUN_BYTES_MAX => {
+                Begin::Set(Box::new(class.set()))
+            }
+            _ => Begin::Anything,
         }
-        _ => Some(text),
     }
+
+    /// The longest end of `text` at which a match can begin.
+    #[inline]
+    fn first_place<'t>(&self, text: &'t [u8]) -> Option<&'t [u8]> {
+        match self {
+            Begin::Anything => Some(text),
+            // Where a pattern nearly matches again and again, it is the next one.
+            Begin::Byte(byte) if text.first() == Some(byte) => Some(text),
+            Begin::Byte(byte) => memchr::memchr(*byte, text).map(|at| &text[at..]),
+            Begin::Run(run, _) if text.starts_with(run) => Some(text),
+            Begin::Run(_, finder) => finder.find(text).map(|at| &text[at..]),
+            Begin::Set(set) => text.iter().position(|byte| set[usize::from(*byte)]).map(|at| &text[at..]),
+        }
+    }
+}
+
+/// The bytes that a pattern begins with and that stand for themselves, so many at most as are searched for at once.
+fn run_of(pattern: &[u8]) -> &[u8] {
+    let near = &pattern[..pattern.len().min(RUN_BYTES_MAX)];
+    &near[..near.iter().take_while(|byte| is_literal(**byte)).count()]
+}
+
+/// Whether a byte of a pattern, outside of a class, stands for itself.
+#[inline]
+fn is_literal(byte: u8) -> bool {
+    !matches!(byte, b'*' | b'?' | b'[' | b'\\')
 }
 
 /// The next step of a pattern, as written.
@@ -248,6 +332,21 @@ impl<'p> Class<'p> {
             rest = next;
             Some(item)
         })
+    }
+
+    /// Which bytes it takes. Cost: O(the class's length), and 256.
+    fn set(&self) -> [bool; 256] {
+        let mut taken = [false; 256];
+        for item in self.items() {
+            match item {
+                Item::Byte(literal) | Item::Escaped(literal) => taken[usize::from(literal)] = true,
+                Item::Range(from, to) => {
+                    let (low, high) = in_order(from, to);
+                    (low..=high).for_each(|byte| taken[usize::from(byte.cast_unsigned())] = true);
+                }
+            }
+        }
+        taken.map(|is_taken| is_taken != self.negated)
     }
 
     /// Whether the class takes `byte`. Cost: O(the class's length).
@@ -348,6 +447,74 @@ mod tests {
         prop::collection::vec(prop::sample::select(b"aabbAB]-\\^*\x00\xff".as_slice()), 0..8)
     }
 
+    /// The same in time that grows with the product of the lengths: for each byte of the text, which ends of the pattern may follow.
+    fn slowly_matches(pattern: &[u8], text: &[u8]) -> bool {
+        if text.is_empty() {
+            return pattern.is_empty();
+        }
+        let mut tokens = Vec::new();
+        let mut rest = pattern;
+        while let Some((token, next)) = token(rest) {
+            tokens.push(token);
+            rest = next;
+        }
+        // Whether the first so many tokens match what was read.
+        let mut matched = vec![true];
+        matched.extend(tokens.iter().scan(true, |all, token| {
+            *all &= matches!(token, Token::Star);
+            Some(*all)
+        }));
+        for &byte in text {
+            let mut next = vec![false; matched.len()];
+            for (at, token) in tokens.iter().enumerate() {
+                next[at + 1] = match token {
+                    Token::Star => matched[at + 1] || matched[at] || next[at],
+                    other => matched[at] && other.admits::<false>(byte),
+                };
+            }
+            matched = next;
+        }
+        matched[tokens.len()]
+    }
+
+    /// What stands behind stars, in texts that are long enough to be searched.
+    fn long_pattern() -> impl Strategy<Value = Vec<u8>> {
+        let pieces: &[&[u8]] = &[
+            b"*",
+            b"*",
+            b"?",
+            b"a",
+            b"b",
+            b"ab",
+            b"aab",
+            b"aaaaaaaa",
+            b"\\a",
+            b"[b-c]",
+            b"[^a]",
+            b"[a",
+            b"[]",
+        ];
+        prop::collection::vec(prop::sample::select(pieces), 0..10).prop_map(|pieces| pieces.concat())
+    }
+
+    fn long_text() -> impl Strategy<Value = Vec<u8>> {
+        let runs: &[&[u8]] = &[b"a", b"b", b"c", b"aaaaaaaa", b"ab", b"aab"];
+        prop::collection::vec((prop::sample::select(runs), 1..60_usize), 1..12)
+            .prop_map(|runs| runs.iter().map(|(run, times)| run.repeat(*times)).collect::<Vec<_>>().concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+        #[test]
+        fn in_a_long_text_it_matches_the_same(pattern in long_pattern(), text in long_text()) {
+            prop_assert_eq!(matches(&pattern, &text), slowly_matches(&pattern, &text));
+            let (is_match, steps) = match_counted(&pattern, &text);
+            prop_assert_eq!(is_match, matches(&pattern, &text));
+            prop_assert!(steps <= steps_max(&pattern, 1, text.len()), "{} steps", steps);
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(100_000))]
 
@@ -358,6 +525,25 @@ mod tests {
             let (is_match, steps) = match_counted(&pattern, &text);
             prop_assert_eq!(is_match, matches(&pattern, &text));
             prop_assert!(steps <= steps_max(&pattern, 1, text.len()), "{} steps", steps);
+            prop_assert_eq!(slowly_matches(&pattern, &text), plainly_matches(&pattern, &text, false));
+            let shorter = without_runs_of_stars(&pattern);
+            prop_assert_eq!(matches(&shorter, &text), matches(&pattern, &text));
+        }
+    }
+
+    #[test]
+    fn what_follows_a_star_and_stands_for_itself_is_searched_for_however_often_it_nearly_matches() {
+        for bytes in [300_000, 2 << 20] {
+            let text = vec![b'a'; bytes];
+            for pattern in
+                [&b"*aaaaaaaab*"[..], b"*ab", b"*[b-z]*", b"*b*", &[b"*", &[b'a'; 250][..], b"b*"].concat()]
+            {
+                let (is_match, steps) = match_counted(pattern, &text);
+                assert!(!is_match && steps <= bytes / SEARCHED_PER_STEP + STEPS_MIN, "{steps} steps");
+                let ends = [&text[..], &[b'a'; 250], b"b"].concat();
+                let (is_match, steps) = match_counted(pattern, &ends);
+                assert!(is_match && steps <= bytes / SEARCHED_PER_STEP + STEPS_MIN, "{steps} steps");
+            }
         }
     }
 

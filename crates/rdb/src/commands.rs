@@ -6,9 +6,10 @@
 //! ```
 //!
 //! A file that ends within a command was being written when its server died: [`CommandError::Cut`], with the place where the
-//! last whole command ends. Anything else that is no command is damage. So is such an end with further commands in it
-//! ([`finds_command`]): nothing is written behind a write that was not finished, but a length that has changed takes what follows for
-//! its own.
+//! last whole command ends. Anything else that is no command is damage. What such an end with further commands in it is
+//! ([`finds_command`]) can't be told: nothing is written behind a write that was not finished, but a length that has changed takes what
+//! follows for its own; and a value may be what somebody has kept of another such file. It is taken for damage, of which nothing
+//! gets lost unsaid.
 
 use std::io::{self, BufRead, Read};
 
@@ -43,6 +44,11 @@ pub enum CommandError {
     /// It ends within a command, which begins at this offset.
     #[error("it ends in the middle of a command that begins at offset {0}")]
     Cut(u64),
+    /// It ends within a command, which begins at this offset, and further commands seem to be in that.
+    #[error(
+        "it is cut or damaged at offset {0}: it ends in the middle of a command that seems to have others in it"
+    )]
+    CutOrDamaged(u64),
     /// What stands there is no command.
     #[error("it is damaged at offset {0}")]
     Damaged(u64),

@@ -9,7 +9,7 @@ use sterna_command::{
     ReplyShape, SERVER_ARGUMENTS_MAX, SERVER_REQUEST_BYTES_MAX,
 };
 use sterna_journal::Refusal;
-use sterna_protocol::Args;
+use sterna_protocol::{Args, OwnedArgs};
 
 use super::Failure;
 use super::acl::Context;
@@ -96,7 +96,7 @@ impl Shard {
             }
         }
         if self.server.memory.has_limit() {
-            let is_needed = is_kept || self.needs_memory(slot, row);
+            let is_needed = is_kept || self.needs_memory(slot, row, args);
             if (is_needed || self.may_run_scripts(slot, row))
                 && let Some(admission) = self.find_memory(slot, row, is_needed, args)?
             {
@@ -274,14 +274,18 @@ impl Shard {
         behind != 0
     }
 
-    /// Whether the command may add to the memory in use. Between MULTI and EXEC every command does that is queued behind much: who
+    /// Whether the command may add to the memory in use. Between MULTI and EXEC every command does with which much is queued: who
     /// deletes in a transaction, or reads, is let do so while memory is short, as in Redis 8.
-    fn needs_memory(&self, slot: usize, row: &'static Row) -> bool {
+    fn needs_memory(&self, slot: usize, row: &'static Row, args: Args<'_>) -> bool {
         let connection = &self.connections[slot];
         row.has(Flags::DENYOOM)
-            || connection.in_multi() && !row.has(Flags::NOT_QUEUED) && connection.has_queued_much()
+            || connection.in_multi() && !row.has(Flags::NOT_QUEUED) && connection.queues_much(args.extent())
             || row.has(Flags::RUNS_QUEUE)
-                && connection.transaction.as_ref().is_some_and(|t| t.may_need_memory())
+                && connection.transaction.as_ref().is_some_and(|transaction| {
+                    let is_kept =
+                        |(row, args): &(&'static Row, OwnedArgs)| self.is_retained(row, args.args());
+                    transaction.may_need_memory() || transaction.queued.iter().any(is_kept)
+                })
     }
 
     /// Whether it runs scripts, now: of these each command is asked whether it needs memory.

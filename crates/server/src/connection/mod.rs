@@ -434,9 +434,9 @@ impl Connection {
         kept + self.transaction.as_ref().map_or(0, |transaction| transaction.queued_bytes())
     }
 
-    /// Whether MULTI has queued more than a client may have while memory is short.
-    pub(crate) fn has_queued_much(&self) -> bool {
-        self.transaction.as_ref().is_some_and(|transaction| transaction.is_large())
+    /// Whether MULTI would have queued more than a client may have while memory is short, with so many bytes.
+    pub(crate) fn queues_much(&self, bytes: usize) -> bool {
+        self.transaction.as_ref().is_some_and(|transaction| transaction.is_large_with(bytes))
     }
 
     /// Puts requests before all others that are to be executed.

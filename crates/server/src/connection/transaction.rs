@@ -48,9 +48,9 @@ impl Transaction {
         self.is_spoilt |= self.is_open;
     }
 
-    /// Whether what is queued is much, where memory is short.
-    pub(crate) fn is_large(&self) -> bool {
-        self.queued_bytes > QUEUED_WHEN_SHORT_BYTES
+    /// Whether what is queued is much, with so many bytes, where memory is short.
+    pub(crate) fn is_large_with(&self, bytes: usize) -> bool {
+        self.queued_bytes.saturating_add(bytes) > QUEUED_WHEN_SHORT_BYTES
     }
 
     /// Whether any queued command may need memory.

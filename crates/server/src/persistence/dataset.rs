@@ -457,7 +457,7 @@ impl<'a> Load<'a> {
             match commands.advance() {
                 Ok(Line::End) => break queued.is_some(),
                 Err(CommandError::Cut(begin)) if self.finds_command(path, begin + 1)? => {
-                    return Err(damaged(CommandError::Damaged(begin)));
+                    return Err(damaged(CommandError::CutOrDamaged(begin)));
                 }
                 Err(CommandError::Cut(_)) => break true,
                 Err(error) => return Err(damaged(error)),

@@ -155,7 +155,8 @@ fn list(call: &mut Call<'_>) -> Result<(), Failure> {
             crate::acl::commands_in(table(), wanted).unwrap_or_default()
         }
         5 if is(2, "FILTERBY") && is(3, "PATTERN") => {
-            names(|row| glob::matches_ignore_case(wanted, row.full_name.as_bytes()))
+            let wanted = glob::without_runs_of_stars(wanted);
+            names(|row| glob::matches_ignore_case(&wanted, row.full_name.as_bytes()))
         }
         _ => return Err(Failure::SYNTAX),
     };
