@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sterna_protocol::decode::Value;
 use sterna_tests::client::{Client, request_bytes};
-use sterna_tests::server::{Launch, wait_for};
+use sterna_tests::server::{Launch, Server, wait_for};
 
 const COMMANDS: usize = 30_000;
 
@@ -619,25 +619,39 @@ fn clients_and_users_are_listed_in_the_slices_of_a_transaction_as_outside() {
     }
 }
 
+/// Others of the only shard are served many times before EXEC of so many requests is done, or it is tried again.
+fn assert_served_beside_exec(server: &Server, requests: &[&[&str]]) {
+    let (mut client, mut other) = (server.connect(), server.connect_resp3());
+    other.request(&["SUBSCRIBE", "done"]);
+    let is_seen = (0..100).any(|_| {
+        client.request(&["MULTI"]);
+        requests.iter().for_each(|request| drop(client.request(request)));
+        client.request(&["PUBLISH", "done", "x"]);
+        client.send(&["EXEC"]);
+        let served = served_until_told(&mut other);
+        assert_eq!(elements(client.value()).len(), requests.len() + 1);
+        served >= 16
+    });
+    assert!(is_seen, "nobody was served before {:?} was done", &requests[0][..1]);
+}
+
 #[test]
 fn a_transaction_that_asks_for_much_about_the_server_goes_on_in_slices() {
-    for shards in [1, 2] {
-        let server = Launch::shards(shards).start();
-        let (mut client, mut other) = (server.connect(), server.connect_resp3());
-        other.request(&["SUBSCRIBE", "done"]);
-        for report in [&["INFO", "everything"][..], &["COMMAND"], &["MEMORY", "STATS"]] {
-            let is_seen = (0..100).any(|_| {
-                client.request(&["MULTI"]);
-                (0..200).for_each(|_| drop(client.request(report)));
-                client.request(&["PUBLISH", "done", "x"]);
-                client.send(&["EXEC"]);
-                let served = served_until_told(&mut other);
-                assert_eq!(elements(client.value()).len(), 201);
-                served > 1
-            });
-            assert!(is_seen, "nobody was served before {report:?} was done, {shards} shards");
-        }
+    let server = Launch::shards(1).start();
+    for report in [&["INFO", "everything"][..], &["COMMAND"], &["MEMORY", "STATS"]] {
+        assert_served_beside_exec(&server, &[report; 200]);
     }
+}
+
+#[test]
+fn a_transaction_that_looks_for_many_patterns_goes_on_in_slices() {
+    let server = Launch::shards(1).start();
+    let numbers: Vec<String> = (0..500).map(|number| number.to_string()).collect();
+    let push: Vec<&str> = ["RPUSH", "list"].into_iter().chain(numbers.iter().map(String::as_str)).collect();
+    server.connect().request(&push);
+    let patterns = (0..300).flat_map(|_| ["GET", "none:*"]);
+    let sort: Vec<&str> = ["SORT", "list", "BY", "nosort"].into_iter().chain(patterns).collect();
+    assert_served_beside_exec(&server, &[&sort]);
 }
 
 /// differs=settings-of-exec

@@ -111,7 +111,7 @@ fn sort(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>, may_store: boo
         return Err(Error::NeedsAll);
     }
     let mut sorting = Sorting::begin(ctx, &args[1], options)?;
-    if names_keys && caller.may_yield && !caller.may_block && work > STEP_ELEMENTS {
+    if names_keys && caller.may_yield && !caller.may_block && work > STEP_ELEMENTS * WORK_PER_LOOK_UP {
         return Ok(Outcome::Held(Box::new(sorting)));
     }
     let start = reply.out.len();
@@ -469,8 +469,10 @@ impl Options {
             ValueRef::Zset(zset) => work_of_all(&zset, zset.len()),
             _ => return 0,
         };
-        let patterns = usize::from(self.by.is_some()) + self.get.len();
-        elements.saturating_add(len(value).saturating_mul(patterns).saturating_mul(WORK_PER_LOOK_UP))
+        let is_weighed = self.by.as_deref().is_some_and(|by| by.contains(&b'*'));
+        let weighed = if is_weighed { len(value) } else { 0 };
+        let found = window(len(value), self).len().saturating_mul(self.get.len());
+        elements.saturating_add(weighed.saturating_add(found).saturating_mul(WORK_PER_LOOK_UP))
     }
 
     /// Whether elements are put into patterns, which name keys then.

@@ -102,7 +102,7 @@ impl Stream {
         let from = self.sealed.at_or_below(start).map_or(start, |(first, _)| first);
         let sealed = self.sealed.from(from).map(|(_, block)| &**block);
         let blocks = sealed.chain(&self.open).skip_while(|block| block.last_id() < start);
-        work_of(blocks.take_while(|block| block.first_id() <= end), count, enough)
+        work_of(blocks.take_while(|block| block.first_id() <= end), start, count, enough)
     }
 
     /// The same for a range that is read from its end.
@@ -114,7 +114,7 @@ impl Stream {
     ) -> usize {
         let sealed = self.sealed.down_from(end).map(|(_, block)| &**block);
         let blocks = self.open.iter().chain(sealed).skip_while(|block| block.first_id() > end);
-        work_of(blocks.take_while(|block| block.last_id() >= start), count, enough)
+        work_of(blocks.take_while(|block| block.last_id() >= start), EntryId::MIN, count, enough)
     }
 
     /// The entry `id`. O(log n).
@@ -157,11 +157,21 @@ impl Stream {
 /// Bytes of a block that are as much work as a small entry: they are copied.
 const BYTES_PER_ELEMENT: usize = 256;
 
-fn work_of<'b>(blocks: impl Iterator<Item = &'b Block>, count: usize, enough: usize) -> usize {
+fn work_of<'b>(
+    blocks: impl Iterator<Item = &'b Block>,
+    start: EntryId,
+    count: usize,
+    enough: usize,
+) -> usize {
     let (mut entries, mut work) = (0, 0);
     for block in blocks {
-        entries += block.live();
-        work += block.len().max(block.listpack_bytes() / BYTES_PER_ELEMENT);
+        // Of a block as much as is taken: what is above the ID, and no more than are asked for.
+        let above =
+            if block.first_id() < start { block.len() - block.lower_bound(start) } else { block.len() };
+        let taken = block.live().min(above).min(count - entries);
+        let all = block.len().max(block.listpack_bytes() / BYTES_PER_ELEMENT);
+        work += (all * taken.max(1)).div_ceil(block.live().max(1));
+        entries += taken;
         if entries >= count || work >= enough {
             break;
         }

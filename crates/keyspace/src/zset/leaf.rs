@@ -193,7 +193,7 @@ impl Leaf {
         None
     }
 
-    /// A bit for each place with this tag, and perhaps for one whose tag is one above: all are compared, so that the processor has none to
+    /// A bit for each place with this tag, and perhaps for the one behind it, if its tag differs in the lowest bit: all are compared, so that the processor has none to
     /// guess with which the search ends.
     #[inline]
     fn places_of(&self, tag: u8) -> u64 {

@@ -420,6 +420,11 @@ impl Tree {
             assert!(leaf.len() <= LEAF_MAX);
             for (member, score) in leaf.iter() {
                 assert!(!score.is_nan());
+                assert_eq!(
+                    self.path_to(Key::of(score, member)).1,
+                    node,
+                    "the way to an element ends in its leaf"
+                );
                 if let Some((score_before, before)) = *previous {
                     assert!(Key::of(score, member).is_behind(score_before, || before));
                 }

@@ -31,7 +31,9 @@ pub(super) fn is_long(transaction: &Transaction) -> bool {
 
 /// Whether a command tells of the server, and not of keys.
 fn reports(row: &Row) -> bool {
-    row.spec.group == Group::Server && !row.has(Flags::WRITE.union(Flags::CHANGES_SETTINGS))
+    row.spec.group == Group::Server
+        && matches!(runs(row), Runs::Server(_))
+        && !row.has(Flags::WRITE.union(Flags::CHANGES_SETTINGS).union(Flags::FAST))
 }
 
 /// Whether a command answers elements of what its keys hold.
@@ -82,8 +84,9 @@ pub(super) fn names_long(transaction: &Transaction, held: &Held<'_>, scene: Scen
                 true => named.max(held.bytes_of_fields(scene, keys(), args.args().from(2).iter())),
                 false => named,
             };
-            let looks_up = row.has(Flags::READS_BY_PATTERN);
-            let named = if looks_up { named.saturating_mul(LOOK_UP_BYTES) } else { named };
+            // Each element may be looked up for each pattern, which are half of the arguments at most.
+            let patterns = if row.has(Flags::READS_BY_PATTERN) { args.args().len() / 2 } else { 0 };
+            let named = named.saturating_mul((patterns * LOOK_UP_BYTES).max(1));
             bytes = named.saturating_add(bytes);
         }
         bytes > QUICK_BYTES_MAX

@@ -53,6 +53,9 @@ const ATTEMPTS_MAX: usize = 100;
 /// Links that are followed one by one; where there are more, every partition is locked.
 const LINKS_MAX: usize = 32;
 
+/// Bytes of an element that are as much work as a shorter one.
+const ELEMENT_BYTES_MIN: usize = 32;
+
 impl Partitions {
     /// Locks partitions. A caller must not hold any already.
     ///
@@ -440,7 +443,7 @@ impl Held<'_> {
         apart.commit(&mut Space::some(self), now_ms, log)
     }
 
-    /// Bytes of what these keys hold, strings alone if `of_strings`.
+    /// Bytes of what these keys hold, strings alone if `of_strings`. Short elements are as much work as some of 32 bytes.
     pub(crate) fn bytes_of<'k>(
         &self,
         scene: Scene,
@@ -451,7 +454,8 @@ impl Held<'_> {
             let hash = self.of.hash.of(key);
             let part = self.partition_ref(KeyHash::partition(hash, self.of.count()));
             let value = part.record(scene.db, hash, key, scene.now_ms)?.value();
-            (!of_strings || value.is_string()).then(|| value.heap_bytes())
+            let bytes = || value.heap_bytes().max(value.elements() * ELEMENT_BYTES_MIN);
+            (!of_strings || value.is_string()).then(bytes)
         };
         keys.filter_map(bytes).sum()
     }

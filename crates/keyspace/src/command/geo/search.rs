@@ -151,8 +151,10 @@ fn work_of(zset: ZsetRef<'_>, request: &Request<'_>, centre: Place) -> usize {
     }
     let search = Search { centre, shape: request.shape, unit_m: request.unit_m };
     let ranks = |(min, max)| zset.ranks_by_score(&ScoreRange { min, max, above: false, below: true }).len();
-    let found = search.cells().into_iter().map(|cell| ranks(cell.scores())).sum();
-    work_of_taking(&zset, found, zset.len()).max(found * WORK_PER_MEMBER)
+    let found: usize = search.cells().into_iter().map(|cell| ranks(cell.scores())).sum();
+    // Where any will do, no more are looked for than are asked for.
+    let told = if request.any { found.min(request.count) } else { found };
+    work_of_taking(&zset, found, zset.len()).max(told * WORK_PER_MEMBER)
 }
 
 /// The members that are asked for, in the order in which they are.

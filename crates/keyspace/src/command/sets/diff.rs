@@ -20,7 +20,7 @@ pub(in super::super) const SDIFF: Command<Run> = row(
         let sets = operands(ctx, &keys)?;
         let present = minuend(&sets).map(|(first, others)| std::iter::once(first).chain(others).collect());
         let present: Vec<SetRef<'_>> = present.unwrap_or_default();
-        let work = inter::work(&present).min(work_of(&sets));
+        let work = work(&sets);
         Ok(in_steps(caller, Wanted::Diff, &present, work)?.unwrap_or_else(|| {
             answer(reply, |visit| visit_diff(&sets, visit));
             Outcome::Replied
@@ -38,7 +38,7 @@ pub(in super::super) const SDIFFSTORE: Command<Run> = row(
         let keys = keys_from(args, 2);
         let (limits, caller) = (ctx.limits(keys[0]), ctx.caller);
         let sets = operands(ctx, &keys)?;
-        caller.check_work(work_of(&sets))?;
+        caller.check_work(work(&sets))?;
         let mut result = Set::default();
         if let Some((first, others)) = minuend(&sets) {
             if is_looked_up(first, &others) {
@@ -72,7 +72,7 @@ pub(in super::super) const SDIFFCARD: Command<Run> = row(
         }
         let caller = ctx.caller;
         let sets = operands(ctx, &keys)?;
-        caller.check_work(work_of(&sets))?;
+        caller.check_work(work(&sets))?;
         reply.int(count(most, |visit| visit_diff(&sets, visit)) as i64);
         Ok(Outcome::Replied)
     },
@@ -84,6 +84,15 @@ fn minuend<'s>(sets: &[Option<SetRef<'s>>]) -> Option<(SetRef<'s>, Vec<SetRef<'s
     let first = (*first)?;
     let others: Vec<SetRef<'_>> = others.iter().copied().flatten().collect();
     (!others.iter().any(|other| other.is_same(first))).then_some((first, others))
+}
+
+/// What it is to tell the sets apart, on the way that is taken, in units of a short member.
+fn work(sets: &[Option<SetRef<'_>>]) -> usize {
+    let Some((first, others)) = minuend(sets) else { return 0 };
+    match is_looked_up(first, &others) {
+        true => inter::work(&std::iter::once(first).chain(others).collect::<Vec<_>>()),
+        false => work_of(sets),
+    }
 }
 
 fn is_looked_up(first: SetRef<'_>, others: &[SetRef<'_>]) -> bool {

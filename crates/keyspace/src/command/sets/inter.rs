@@ -87,14 +87,17 @@ pub(in super::super) const SINTERCARD: Command<Run> = row(
     },
 );
 
-/// Bytes of a packed set that are read, where a member is looked up in it, in the time that a large one takes.
+/// Bytes, and members, of a packed set that are read, where a member is looked up in it, in the time that a large one takes.
 const LOOKED_THROUGH_BYTES: usize = 2048;
+const LOOKED_THROUGH: usize = 32;
 
 /// What it is to look all members of the first of the sets up in the others, in units of a short one.
 pub(super) fn work(sets: &[SetRef<'_>]) -> usize {
     let Some((first, others)) = sets.split_first() else { return 0 };
-    let of =
-        |other: &SetRef<'_>| 1 + if other.is_large() { 0 } else { other.heap_bytes() / LOOKED_THROUGH_BYTES };
+    let of = |other: &SetRef<'_>| match other.is_large() || other.is_integers() {
+        true => 1,
+        false => 1 + (other.heap_bytes() / LOOKED_THROUGH_BYTES).max(other.len() / LOOKED_THROUGH),
+    };
     work_of_all(first, first.len()).saturating_mul(1 + others.iter().map(of).sum::<usize>())
 }
 

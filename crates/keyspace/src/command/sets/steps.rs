@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 
 use super::union::LOOKED_UP_MAX;
 use super::*;
+use crate::collection::Collection;
 use crate::long::{LONG_MIN, Steps};
 use crate::set::{Among, At};
 use crate::wait::Caller;
@@ -37,6 +38,10 @@ struct Walk {
     count: usize,
 }
 
+/// Bytes of a set without a table in which the members of a segment are looked up in one step: it has more only where
+/// `set-max-listpack-entries` is raised.
+const PACKED_BYTES_MAX: usize = 16 << 10;
+
 /// Bytes of a list, about.
 const LIST_BYTES: usize = 64 << 10;
 
@@ -53,7 +58,8 @@ pub(super) fn in_steps(
 ) -> Result<Option<Outcome>, Error> {
     let walked = if wanted == Wanted::Union { sets.len() } else { sets.len().min(1) };
     sets[..walked].iter().try_for_each(|set| caller.check_elements(set, set.len(), set.len()))?;
-    if sets.len() > LOOKED_UP_MAX {
+    let is_long_to_look_through = |set: &SetRef<'_>| !set.is_large() && set.heap_bytes() > PACKED_BYTES_MAX;
+    if sets.len() > LOOKED_UP_MAX || sets.iter().any(is_long_to_look_through) {
         caller.check_work(work)?;
     }
     if work < LONG_MIN || !caller.may_yield {

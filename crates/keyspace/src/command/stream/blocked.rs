@@ -86,6 +86,9 @@ impl Blocked for Reading {
         for &(key, after) in &ready {
             let stream = ctx.peek(key).and_then(|record| record.value().stream());
             work += stream.map_or(0, |stream| work_above(stream, after, self.limits, ready.len()));
+            if work >= APART_MIN {
+                break;
+            }
         }
         work
     }
@@ -187,6 +190,9 @@ impl Blocked for GroupReading {
             work += stream.map_or(0, |stream| {
                 work_of(stream, self.reader(), Wanted::New, self.limits, now_ms, ready.len())
             });
+            if work >= APART_MIN {
+                break;
+            }
         }
         work
     }

@@ -39,7 +39,7 @@ impl Tree {
     }
 
     #[inline]
-    fn path_to(&self, key: Key<'_>) -> (Path, LeafId, Ends) {
+    pub(super) fn path_to(&self, key: Key<'_>) -> (Path, LeafId, Ends) {
         let (mut path, mut node) = (Path::new(), self.root);
         let mut ends = Ends { first: true, last: true };
         for _ in 0..self.height {
@@ -142,7 +142,7 @@ mod tests {
                 // Far away, at an end, or near by.
                 let score = match random.u8(..8) {
                     0 => -f64::from(random.u32(..scores)),
-                    1 => f64::INFINITY,
+                    1 => [f64::INFINITY, f64::NEG_INFINITY][random.usize(..2)],
                     2 | 3 => old + random.f64() - 0.5,
                     _ => f64::from(random.u32(..scores)),
                 };
