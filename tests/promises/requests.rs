@@ -196,7 +196,8 @@ fn a_pattern_is_given_up_where_it_nearly_matches_again_and_again_for_very_long()
         for (bytes, len, is_found) in [(5_000, 200, true), (5_000, 1_000, false), (1_000_000, 200, false)] {
             let key = "a".repeat(bytes) + "b";
             client.request(&["SET", &key, "v"]);
-            let pattern = format!("*{}b", "a".repeat(len));
+            // What stands for itself is searched for, which takes no steps.
+            let pattern = format!("*{}b", "a?".repeat(len / 2));
             let Value::Array(found) = client.request(&["KEYS", &pattern]) else { panic!("an array") };
             assert_eq!(found.len(), usize::from(is_found), "KEYS with {len} bytes, of {bytes}");
             let Value::Array(scanned) = client.request(&["SCAN", "0", "MATCH", &pattern, "COUNT", "1000"])

@@ -1,5 +1,6 @@
 //! Subscriptions that end while nobody is connected: by a transaction that goes on without its client, or by who has come back.
 
+use rustix::process::Signal;
 use sterna_protocol::decode::Value;
 use sterna_tests::client::Client;
 use sterna_tests::server::{Server, wait_for};
@@ -7,7 +8,7 @@ use sterna_tests::server::{Server, wait_for};
 use super::{SHARDS, await_detached, detached, field, got, named, next, server, subscribe};
 
 /// Commands that make a transaction take slices.
-const WRITES: usize = 5_000;
+const WRITES: usize = 20_000;
 
 /// A transaction may be over when its client's end is seen: so often it is tried again.
 const ROUNDS_MAX: usize = 50;
@@ -20,7 +21,11 @@ const NOTE: &str =
 fn break_amid(server: &Server, commands: &[&[&str]]) {
     let mut other = server.connect();
     let was_amid = (0..ROUNDS_MAX).any(|_| {
-        other.request(&["CLIENT", "KILL", "FLAGS", "D"]);
+        // The end of the one before may be seen late.
+        wait_for("the one before to be gone", || {
+            other.request(&["CLIENT", "KILL", "FLAGS", "D"]);
+            (!is_listed(&mut other, "me")).then_some(())
+        });
         other.request(&["DEL", "note"]);
         let mut client = named(server.connect(), "me", "3");
         subscribe(&mut client, &["SUBSCRIBE", "a", "b"]);
@@ -30,8 +35,11 @@ fn break_amid(server: &Server, commands: &[&[&str]]) {
         commands.iter().for_each(|command| client.send(command));
         let queued = WRITES + 1 + commands.len();
         (0..queued).for_each(|_| assert_eq!(client.value(), Value::Simple(b"QUEUED".to_vec())));
+        // Its end is there as soon as EXEC is.
+        server.freeze();
         client.send(&["EXEC"]);
         drop(client);
+        server.signal(Signal::CONT);
         let note = wait_for("the transaction", || match other.request(&["GET", "note"]) {
             Value::Bulk(note) => Some(note),
             _ => None,
