@@ -45,6 +45,7 @@ const FILES: &[File] = &[
     File { name: "geo", text: include_str!("geo.script"), since: 8 },
     File { name: "tracking", text: include_str!("tracking.script"), since: 8 },
     File { name: "scripts", text: include_str!("scripts.script"), since: 8 },
+    File { name: "lua", text: include_str!("lua.script"), since: 8 },
     File { name: "functions", text: include_str!("functions.script"), since: 8 },
     File { name: "events", text: include_str!("events.script"), since: 8 },
 ];
@@ -118,6 +119,11 @@ fn functions_are_loaded_called_and_moved_as_redis_s_are() {
 #[test]
 fn scripts_answer_and_fail_as_redis_s_do() {
     compare("scripts");
+}
+
+#[test]
+fn lua_s_own_functions_answer_and_fail_as_in_redis() {
+    compare("lua");
 }
 
 #[test]

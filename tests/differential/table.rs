@@ -56,6 +56,32 @@ fn command_info_says_what_redis_says() {
     assert!(faults.is_empty(), "{} differences:\n{}", faults.len(), faults.join("\n"));
 }
 
+#[test]
+fn categories_have_the_commands_that_they_have_in_redis() {
+    if !reference_is_at_least(8) {
+        return;
+    }
+    let (redis, sterna) = (Launch::reference().start(), Server::sterna(1, &[]));
+    let names = |server: &Server, request: &[&str]| -> BTreeSet<String> {
+        let reply = server.connect().request(request);
+        let names = reply.as_slice().unwrap_or_default().iter().filter_map(Value::as_bytes);
+        names.map(|name| String::from_utf8_lossy(name).into_owned()).collect()
+    };
+    let [of_redis, of_sterna] = [&redis, &sterna].map(|server| names(server, &["COMMAND", "LIST"]));
+    let categories = names(&redis, &["ACL", "CAT"]);
+    assert_eq!(categories, names(&sterna, &["ACL", "CAT"]));
+    for category in &categories {
+        for request in [&["ACL", "CAT", category][..], &["COMMAND", "LIST", "FILTERBY", "ACLCAT", category]] {
+            let mut lists = [&redis, &sterna].map(|server| names(server, request));
+            for list in &mut lists {
+                list.retain(|name| of_redis.contains(name) && of_sterna.contains(name));
+            }
+            assert_eq!(lists[0], lists[1], "{request:?}");
+            assert!(!lists[0].is_empty(), "{request:?}");
+        }
+    }
+}
+
 fn info_of(server: &Server, row: &Row) -> Option<Vec<Value>> {
     let reply = server.connect_resp3().request(&["COMMAND", "INFO", row.spec.name]);
     Some(reply.as_slice()?.first()?.as_slice()?.to_vec())

@@ -168,13 +168,11 @@ pub fn known_categories() -> impl ExactSizeIterator<Item = &'static str> {
     Categories::NAMES.iter().map(|(_, name)| *name)
 }
 
-/// The commands of a category, for ACL CAT with a name: a container's subcommands instead of the container. `None` if
-/// there is no such category.
+/// The commands of a category, for ACL CAT with a name: containers, where it is theirs, and subcommands. `None` if there is no such
+/// category.
 pub fn commands_in(table: &'static Table, category: &[u8]) -> Option<Vec<&'static str>> {
     let (category, _) = category_named(category)?;
-    let names =
-        rows_in(table, category).filter(|row| row.subcommands.is_empty()).map(|row| row.full_name.as_str());
-    Some(names.collect())
+    Some(rows_in(table, category).map(|row| row.full_name.as_str()).collect())
 }
 
 #[cfg(test)]

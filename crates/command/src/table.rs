@@ -9,7 +9,7 @@ use std::fmt;
 
 use hashbrown::HashMap;
 
-use crate::{Command, Flags, Spec};
+use crate::{Command, Flags, Group, ReplyShape, Spec};
 
 /// A command or subcommand in its place.
 #[derive(Debug)]
@@ -275,5 +275,11 @@ impl Row {
     #[inline]
     pub fn has(&self, flag: Flags) -> bool {
         self.spec.flags.contains(flag)
+    }
+
+    /// Whether it changes subscriptions, and answers by pushes that confirm this, whatever CLIENT REPLY says.
+    #[inline]
+    pub fn confirms(&self) -> bool {
+        self.spec.group == Group::Pubsub && self.spec.reply.contains(&ReplyShape::Push)
     }
 }

@@ -155,8 +155,9 @@ fn one_field(lua: &Lua, args: MultiValue, name: &str) -> mlua::Result<Table> {
         return Ok(table);
     }
     let text = text.as_bytes();
-    // A first word is a code only if others follow; and Redis takes it with or without its sign.
-    let text = text.strip_prefix(b"-").unwrap_or(&text);
+    // A first word is a code only if others follow; and Redis takes it with or without its sign, up to a zero byte.
+    let text = text.split(|&byte| byte == 0).next().unwrap_or_default();
+    let text = text.strip_prefix(b"-").unwrap_or(text);
     let text = if text.contains(&b' ') { text.to_vec() } else { [b"ERR ", text].concat() };
     table.raw_set("err", lua.create_string(text)?)?;
     Ok(table)
@@ -208,11 +209,12 @@ fn log(lua: &Lua, args: MultiValue) -> mlua::Result<()> {
     if args.len() < 2 {
         return Err(reply(b"ERR redis.log() requires two arguments or more.".to_vec()));
     }
-    let Some(level @ (Value::Integer(_) | Value::Number(_))) = args.front() else {
+    let Some(level) = args.front().and_then(|value| text::number_of(lua, value)) else {
         return Err(reply(b"ERR First argument must be a number (log level).".to_vec()));
     };
-    let level = text::number_of(lua, level).and_then(|level| Level::of(level as i64));
-    let Some(level) = level else { return Err(reply(b"ERR Invalid log level.".to_vec())) };
+    let Some(level) = Level::of(level as i64) else {
+        return Err(reply(b"ERR Invalid log level.".to_vec()));
+    };
     let mut line = Vec::new();
     for at in 1..args.len() {
         let Ok(text) = text::string_argument(lua, &args, at, "log") else { continue };

@@ -13,7 +13,7 @@ use crate::cache::{Cache, Sha};
 use crate::fence::{Fence, PAUSE, TIGHT_BYTES, Thrown, set_pause};
 use crate::functions::{Libraries, Library, LibraryFunction, Registered};
 use crate::host::{HOST, Host};
-use crate::prepared::Prepared;
+use crate::prepared::{Prepared, TextKind};
 use crate::raw::{self, Entry, Outcome, RunError, What};
 use crate::shebang::{ScriptFlags, library_header, script_header};
 
@@ -136,7 +136,7 @@ impl Engine {
             }
             return Ok(script);
         }
-        if let Some(Err(text)) = self.prepared.take(body) {
+        if let Some(Err(text)) = self.prepared.take(TextKind::Script, body) {
             return Err(text);
         }
         let header = script_header(body)?;
@@ -169,31 +169,31 @@ impl Engine {
             return true;
         }
         let sha = self.cache.sha_of(body);
-        self.cache.has(sha) || self.prepared.has(body)
+        self.cache.has(sha) || self.prepared.has(TextKind::Script, body)
     }
 
     /// Compiles a script for the request that will ask for it.
     pub fn load_ahead(&mut self, body: &[u8]) {
         if let Err(text) = self.load(body, false) {
-            self.prepare_ahead(body, Err(text));
+            self.prepare_ahead(TextKind::Script, body, Err(text));
         }
     }
 
     /// What became of libraries that were prepared for the request with this text.
-    pub fn prepare_ahead(&mut self, text: &[u8], outcome: Result<Vec<Library>, Vec<u8>>) {
-        for library in self.prepared.add(text, outcome) {
+    pub fn prepare_ahead(&mut self, kind: TextKind, text: &[u8], outcome: Result<Vec<Library>, Vec<u8>>) {
+        for library in self.prepared.add(kind, text, outcome) {
             self.discard(&library);
         }
     }
 
     /// Whether that is known of a text.
-    pub fn is_prepared(&self, text: &[u8]) -> bool {
-        self.prepared.has(text)
+    pub fn is_prepared(&self, kind: TextKind, text: &[u8]) -> bool {
+        self.prepared.has(kind, text)
     }
 
     /// Takes what became of a text, if it was prepared.
-    pub fn take_prepared(&mut self, text: &[u8]) -> Option<Result<Vec<Library>, Vec<u8>>> {
-        self.prepared.take(text)
+    pub fn take_prepared(&mut self, kind: TextKind, text: &[u8]) -> Option<Result<Vec<Library>, Vec<u8>>> {
+        self.prepared.take(kind, text)
     }
 
     /// Forgets everything: another state takes this one's place, since to free thousands of scripts or functions takes long.

@@ -85,14 +85,19 @@ local function can_be_called(f)
 end
 
 globals.pcall = function(...)
+  if select("#", ...) == 0 then
+    -- Redis's own calls what it has put before the results.
+    return false, "attempt to call a boolean value"
+  end
   if can_be_called((...)) then
     return after_pcall(pcall(call, ...))
   end
   return after_pcall(pcall(...))
 end
 
-globals.xpcall = function(f, handler)
-  if handler == nil then
+globals.xpcall = function(...)
+  local f, handler = ...
+  if select("#", ...) < 2 then
     error("bad argument #2 to 'xpcall' (value expected)", 2)
   end
   local protected = f
@@ -115,6 +120,10 @@ globals.rawset = passing(function(...)
   if type(t) ~= "table" then
     argument(1, "rawset", "table", ...)
   end
+  local given = select("#", ...)
+  if given < 3 then
+    fails("value expected", "rawset", given + 1)
+  end
   if frozen[t] then
     error(READONLY, 0)
   end
@@ -125,6 +134,9 @@ globals.rawget = passing(function(...)
   local t, k = ...
   if type(t) ~= "table" then
     argument(1, "rawget", "table", ...)
+  end
+  if select("#", ...) < 2 then
+    fails("value expected", "rawget", 2)
   end
   return rawget(frozen[t] or t, k)
 end)
@@ -153,6 +165,11 @@ globals.unpack = our.spreading(function(...)
   end
   local first, last = from or 1, to or #t
   if type(first) ~= "number" or type(last) ~= "number" then
+    if tonumber(first) == nil then
+      argument(2, "unpack", "number", from)
+    elseif tonumber(last) == nil then
+      argument(3, "unpack", "number", to)
+    end
     return unpack(t, first, last)
   end
   if first > last then
@@ -171,13 +188,25 @@ globals.unpack = our.spreading(function(...)
   return unpack(t)
 end)
 
-globals.collectgarbage = function(what)
-  what = what or "collect"
+-- What scripts are told of the collector, which is not theirs to steer.
+local COLLECTOR = { collect = 0, stop = 0, restart = 0, step = true, setpause = 200, setstepmul = 200 }
+
+globals.collectgarbage = passing(function(what)
+  if what == nil then
+    what = "collect"
+  end
   if what == "count" then
     return our.used_kilobytes()
   end
-  return 0
-end
+  local told = COLLECTOR[what]
+  if told == nil then
+    if type(what) ~= "string" and type(what) ~= "number" then
+      argument(1, "collectgarbage", "string", what)
+    end
+    fails("invalid option '" .. what .. "'", "collectgarbage", 1)
+  end
+  return told
+end)
 
 globals.gcinfo = function()
   return floor(our.used_kilobytes())
@@ -194,7 +223,7 @@ globals.load = passing(function(...)
     local piece = f()
     if piece == nil or piece == "" then
       break
-    elseif type(piece) ~= "string" then
+    elseif type(piece) ~= "string" and type(piece) ~= "number" then
       return nil, "reader function must return a string"
     end
     pieces[#pieces + 1] = piece
@@ -207,12 +236,12 @@ for name, f in next, coroutine do
   coroutines[name] = f
 end
 
-coroutines.resume = function(...)
+coroutines.resume = passing(function(...)
   if type((...)) ~= "thread" then
-    error("bad argument #1 to 'resume' (coroutine expected)", 2)
+    fails("coroutine expected", "resume", 1)
   end
   return after_resume(resume(...))
-end
+end)
 
 coroutines.yield = function(...)
   return yield(few(...))
@@ -220,17 +249,17 @@ end
 
 local function new_coroutine(f, name)
   if not pcall(create, f) then
-    error("bad argument #1 to '" .. name .. "' (Lua function expected)", 3)
+    fails("Lua function expected", name, 1)
   end
   return create(function(...)
     return few(f(...))
   end)
 end
 
-coroutines.create = function(f)
+coroutines.create = passing(function(f)
   local thread = new_coroutine(f, "create")
   return thread
-end
+end)
 
 -- Level 3 is who called the wrapped function: the call of this one takes its place, and is counted.
 local function after_wrapped(ok, ...)
@@ -240,12 +269,12 @@ local function after_wrapped(ok, ...)
   error((...), 3)
 end
 
-coroutines.wrap = function(f)
+coroutines.wrap = passing(function(f)
   local thread = new_coroutine(f, "wrap")
   return function(...)
     return after_wrapped(resume(thread, ...))
   end
-end
+end)
 
 local tables = {}
 for name, f in next, table do

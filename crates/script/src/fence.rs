@@ -255,7 +255,8 @@ fn without_own_place(text: &[u8]) -> Option<&[u8]> {
 fn caught(lua: &Lua, value: Value) -> mlua::Result<Value> {
     let value = thrown(lua, value)?;
     if let Value::Table(table) = &value
-        && let text @ Value::String(_) = table.raw_get::<Value>("err")?
+        && let text @ (Value::String(_) | Value::Integer(_) | Value::Number(_)) =
+            table.raw_get::<Value>("err")?
     {
         return Ok(text);
     }

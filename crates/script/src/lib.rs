@@ -44,6 +44,7 @@ pub use cache::Sha;
 pub use engine::{CODE_BYTES_MAX, Engine, Figures, Remains, Script};
 pub use functions::{Libraries, Library, LibraryFunction, Twice};
 pub use host::{Host, Level, Verdict};
+pub use prepared::TextKind;
 pub use raw::RunError;
 pub use shebang::ScriptFlags;
 

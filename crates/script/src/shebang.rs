@@ -118,7 +118,8 @@ pub(crate) fn script_header(body: &[u8]) -> Result<Header, Vec<u8>> {
         let Some(listed) = word.strip_prefix(b"flags=") else {
             return Err([b"ERR Unknown lua shebang option: ", word].concat());
         };
-        for name in listed.split(|&byte| byte == b',').filter(|name| !name.is_empty()) {
+        let names = (!listed.is_empty()).then(|| listed.split(|&byte| byte == b','));
+        for name in names.into_iter().flatten() {
             if !flags.set(name) {
                 return Err([b"ERR Unexpected flag in script shebang: ", name].concat());
             }

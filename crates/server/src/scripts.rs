@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 use sterna_command::{Code, Row};
 use sterna_keyspace::read_libraries;
 use sterna_protocol::{Args, Proto};
-use sterna_script::{CODE_BYTES_MAX, Engine, Figures, Host, Level as LogLevel, Library, Verdict};
+use sterna_script::{CODE_BYTES_MAX, Engine, Figures, Host, Level as LogLevel, Library, TextKind, Verdict};
 
 use crate::apart::NICENESS;
 use crate::libraries::Libraries;
@@ -381,12 +381,12 @@ impl States {
         if self.functions.as_ref().map_or(0, |engine| engine.libraries_version) != version {
             return Some(Ahead::Kept);
         }
-        let (text, most) = match code {
-            Code::Library => (args.get(args.len() - 1)?, CODE_BYTES_MAX),
-            Code::Libraries(at) => (args.get(at)?, PAYLOAD_BYTES_MAX),
+        let (kind, text, most) = match code {
+            Code::Library => (TextKind::Library, args.get(args.len() - 1)?, CODE_BYTES_MAX),
+            Code::Libraries(at) => (TextKind::Payload, args.get(at)?, PAYLOAD_BYTES_MAX),
             _ => return None,
         };
-        if text.len() > most || self.functions(libraries).is_prepared(text) {
+        if text.len() > most || self.functions(libraries).is_prepared(kind, text) {
             return None;
         }
         Some(match code {
@@ -403,7 +403,7 @@ impl States {
             Ahead::Library(text) => {
                 let engine = self.functions(libraries);
                 let outcome = prepare_all(engine, &[&text]);
-                engine.prepare_ahead(&text, outcome);
+                engine.prepare_ahead(TextKind::Library, &text, outcome);
             }
             Ahead::Libraries(payload) => {
                 let engine = self.functions(libraries);
@@ -411,7 +411,7 @@ impl States {
                     Ok(codes) => prepare_all(engine, &codes),
                     Err(text) => Err(text.as_bytes().to_vec()),
                 };
-                engine.prepare_ahead(&payload, outcome);
+                engine.prepare_ahead(TextKind::Payload, &payload, outcome);
             }
         }
     }

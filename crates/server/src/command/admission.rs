@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sterna_command::{
     Channels, Flags, Group, KEY_ARGUMENTS_MAX, NAME_BYTES_MAX, NAMES_BYTES_MAX, PATTERN_BYTES_MAX,
-    ReplyShape, SERVER_ARGUMENTS_MAX, SERVER_REQUEST_BYTES_MAX,
+    SERVER_ARGUMENTS_MAX, SERVER_REQUEST_BYTES_MAX,
 };
 use sterna_journal::Refusal;
 use sterna_protocol::{Args, OwnedArgs};
@@ -174,7 +174,7 @@ impl Shard {
         if is_kept && !self.has_handed_out(slot) {
             return Ok(Admission::Wait);
         }
-        if row.has(Flags::SUBSCRIBER_MODE) && changes_subscriptions(row) {
+        if row.has(Flags::SUBSCRIBER_MODE) && row.confirms() {
             if !self.has_read_mail(slot) {
                 return Ok(Admission::Wait);
             }
@@ -486,12 +486,6 @@ pub(super) fn may_mail(row: &Row) -> bool {
 /// SUBSCRIBE, PSUBSCRIBE and SSUBSCRIBE.
 fn subscribes(row: &Row) -> bool {
     matches!(row.spec.channels, Channels::Subscribed | Channels::SubscribedPatterns)
-}
-
-/// SUBSCRIBE, UNSUBSCRIBE and their like, which answer by pushes.
-#[inline]
-pub(super) fn changes_subscriptions(row: &Row) -> bool {
-    row.spec.reply.contains(&ReplyShape::Push)
 }
 
 const SECOND_FILE: Failure = Failure::of(

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use sterna_command::{Channels, Flags, Group, ReplyShape};
+use sterna_command::{Channels, Flags, Group};
 use sterna_keyspace::{Caller, KeyGroup, Outcome, Served};
 use sterna_protocol::{Args, Reply};
 
@@ -17,7 +17,7 @@ use super::{Call, Failure};
 use crate::connection::client::{Client, mark};
 use crate::connection::dependence::Dependence;
 use crate::connection::state::Wait;
-use crate::connection::{Connection, ReplyMode};
+use crate::connection::{Connection, ReplyMode, is_confirmation};
 use crate::mailbox::Mail;
 use crate::partitions::Scene;
 use crate::shard::Shard;
@@ -486,10 +486,11 @@ impl Shard {
             connection.end_caching(row);
         }
         if connection.state().wait().is_some() {
-            connection.is_mute = matches!(connection.reply_mode, ReplyMode::Off | ReplyMode::Skip);
+            connection.is_mute = connection.is_silent();
         }
         if connection.reply_mode != ReplyMode::On {
             connection.drop_reply(row, out, before);
+            out.append(&mut self.current.confirmations);
         }
     }
 }
@@ -498,8 +499,7 @@ impl Connection {
     /// Takes back the reply that stands behind `before`, if CLIENT REPLY says so; pushes stay.
     #[cold]
     fn drop_reply(&mut self, row: Option<&Row>, out: &mut Vec<u8>, before: usize) {
-        let is_push = row.is_some_and(|row| row.spec.reply.contains(&ReplyShape::Push))
-            && out.get(before).is_some_and(|&first| first != b'-');
+        let is_push = row.is_some_and(Row::confirms) && is_confirmation(&out[before..]);
         let mode = self.reply_mode;
         if mode != ReplyMode::SkipNext && !is_push {
             out.truncate(before);

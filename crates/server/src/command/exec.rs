@@ -112,21 +112,17 @@ impl Shard {
             self.current.files_read = files;
         }
         let start = reply.out.len();
-        reply.array(transaction.queued.len());
-        let (now_ms, now, is_retained) = (scene.now_ms, Instant::now(), !retained.is_empty());
+        let is_silent = self.connections[slot].is_silent();
+        if !is_silent {
+            reply.array(transaction.queued.len());
+        }
         let mut course = Course {
-            transaction,
-            at: 0,
-            stage: Stage::Next,
-            now_ms,
-            now,
-            is_alone: false,
-            is_retained,
+            is_retained: !retained.is_empty(),
             is_whole: changes_settings,
             runs_script,
-            large_reply: None,
+            ..Course::new(transaction, scene.now_ms, is_silent)
         };
-        let until = (turn.is_some() && !changes_settings).then(|| now + SLICE);
+        let until = (turn.is_some() && !changes_settings).then(|| course.now + SLICE);
         while course.is_under_way() {
             self.run_queued(slot, &mut course, &mut held, turn.as_mut(), reply.out, until);
             if self.ends_slice(&course, until) {
@@ -174,6 +170,9 @@ impl Shard {
             reply.out.truncate(start);
             return Err(ENDED);
         }
+        if is_silent {
+            self.current.confirmations = reply.out.split_off(start);
+        }
         if let Some(file) = file {
             self.write_behind(slot, file, start, reply);
         }
@@ -204,18 +203,9 @@ impl Shard {
             return Err(self.keys_taken());
         }
         let queued = vec![(row, args.to_owned())];
-        let course = Course {
-            transaction: Box::new(Transaction { queued, ..Transaction::default() }),
-            at: 0,
-            stage: Stage::Next,
-            now_ms,
-            now: Instant::now(),
-            is_alone: true,
-            is_retained: false,
-            is_whole: false,
-            runs_script: false,
-            large_reply: None,
-        };
+        let transaction = Box::new(Transaction { queued, ..Transaction::default() });
+        let is_silent = self.connections[slot].is_silent();
+        let course = Course { is_alone: true, ..Course::new(transaction, now_ms, is_silent) };
         server.scripts.begin_transaction();
         held.begin_busy();
         drop(held);
@@ -341,6 +331,8 @@ impl Shard {
         out: &mut Vec<u8>,
         until: Option<Instant>,
     ) {
+        let before = out.len();
+        let row = course.transaction.queued[course.at].0;
         match std::mem::replace(&mut course.stage, Stage::Next) {
             Stage::Next => self.begin_queued(slot, course, held, turn, out, until.is_some()),
             Stage::Steps(mut steps, took) => {
@@ -371,6 +363,7 @@ impl Shard {
             Stage::Commit(task) => self.commit_queued(slot, course, held, *task, out),
             waits @ (Stage::Apart(_) | Stage::Waits) => course.stage = waits,
         }
+        course.hush(row, out, before);
     }
 
     fn begin_queued(
@@ -638,7 +631,9 @@ impl Shard {
             held.end_busy();
             if self.forget_ended_script() {
                 reply.clear();
-                Reply::new(reply.buffer(), self.connections[who.slot].proto).error(ENDED.wire());
+                if !course.is_silent {
+                    Reply::new(reply.buffer(), self.connections[who.slot].proto).error(ENDED.wire());
+                }
             }
             held.serve_ready(self.clock.now_ms, &mut self.changes);
             self.remember_served();

@@ -15,10 +15,10 @@ use super::Failure;
 use super::admission::{Admission, needs_keys, only_reads};
 use super::cluster::port_of;
 use super::table::{Row, Runs, runs, table};
+use crate::connection::CloseReason;
 use crate::connection::client::Client;
 use crate::connection::passed::Repeat;
 use crate::connection::transaction::{Transaction, may_write};
-use crate::connection::{CloseReason, ReplyMode};
 use crate::nodes::Lead;
 use crate::shard::Shard;
 use crate::shard::passing::{NOBODY_LEADS, Request};
@@ -301,7 +301,7 @@ impl Shard {
         request.sent.is_blocking = row.has(Flags::BLOCKING);
         self.cache_elsewhere(slot, &mut request);
         let connection = &mut self.connections[slot];
-        request.sent.is_silent = matches!(connection.reply_mode, ReplyMode::Off | ReplyMode::Skip);
+        request.sent.is_silent = connection.is_silent();
         // What it has asked for here before ends: EXEC has taken the watches along with the transaction.
         if row.has(Flags::ENDS_WATCHES) && !row.has(Flags::RUNS_QUEUE) {
             self.forget_watches(slot);
@@ -375,7 +375,6 @@ fn repeat_of(row: &Row) -> Repeat {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::admission::changes_subscriptions;
 
     /// A command without keys is executed where its row says, so that none is passed on, or is not, by oversight.
     #[test]
@@ -390,10 +389,7 @@ mod tests {
                     assert!(is_of_keys, "{name} tells of no keys, and is no script");
                 }
                 Place::Session | Place::Tracking => {
-                    assert!(
-                        !row.has(Flags::RUNS_QUEUE) && !changes_subscriptions(row),
-                        "{name} is the connection's"
-                    );
+                    assert!(!row.has(Flags::RUNS_QUEUE) && !row.confirms(), "{name} is the connection's");
                 }
                 // A sharded channel is where Redis has a key.
                 Place::Node | Place::Connection => {
@@ -403,10 +399,7 @@ mod tests {
                     );
                 }
             }
-            assert!(
-                !changes_subscriptions(row) || row.spec.place == Place::Connection || row.has(Flags::DEBUGS),
-                "{name}"
-            );
+            assert!(!row.confirms() || row.spec.place == Place::Connection, "{name}");
             assert!(
                 !row.has(Flags::WRITE) || matches!(row.spec.place, Place::OfKeys | Place::Leader),
                 "{name} writes"

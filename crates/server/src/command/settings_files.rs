@@ -136,9 +136,11 @@ impl Shard {
         reply: &mut Reply<'_>,
     ) {
         self.defer_own_pushes();
-        let mut pushes = Vec::new();
+        let mut pushes = self.current.confirmations.clone();
         self.current.deferred.iter().for_each(|range| pushes.extend_from_slice(&range.bytes(0)));
-        let (at, reply_bytes) = (at - start, reply.out.split_off(start));
+        let reply_bytes = reply.out.split_off(start);
+        // What is not answered has no place in it.
+        let at = (at - start).min(reply_bytes.len());
         let connection = &self.connections[slot];
         let is_silent = connection.reply_mode != ReplyMode::On;
         let ack = Ack { shard: self.index, who: connection.me };
@@ -162,6 +164,7 @@ impl Shard {
         match started {
             Ok(()) => {
                 self.current.deferred.clear();
+                self.current.confirmations.clear();
                 self.wait(slot, Wait::Acks { remaining: 1 }, None);
             }
             Err(error) => {

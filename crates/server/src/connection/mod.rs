@@ -294,7 +294,17 @@ pub(crate) struct Connection {
     pub(crate) unproven_since_ms: u64,
 }
 
+/// Whether this is what a row that confirms answers with, and not an error, or `+QUEUED`.
+pub(crate) fn is_confirmation(reply: &[u8]) -> bool {
+    matches!(reply.first(), Some(b'>' | b'*'))
+}
+
 impl Connection {
+    /// Whether CLIENT REPLY has the request that is executed not answered.
+    pub(crate) fn is_silent(&self) -> bool {
+        matches!(self.reply_mode, ReplyMode::Off | ReplyMode::Skip)
+    }
+
     pub(crate) fn new(
         me: ConnectionRef,
         transport: Transport,

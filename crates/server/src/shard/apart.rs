@@ -23,7 +23,7 @@ use sterna_protocol::{Args, LongRequest, Reply};
 
 use super::serve::Serving;
 use crate::apart::{Request, Task};
-use crate::connection::ReplyMode;
+use crate::connection::Connection;
 use crate::connection::chunk::Range;
 use crate::connection::state::Wait;
 use crate::limits::{PIPED_REPLY_BYTES_MAX, REPLY_BYTES_MAX};
@@ -64,7 +64,7 @@ impl Shard {
     /// is not answered.
     pub(crate) fn reply_room(&self, slot: usize, is_mute: bool) -> usize {
         let connection = &self.connections[slot];
-        if is_mute || matches!(connection.reply_mode, ReplyMode::Off | ReplyMode::Skip) {
+        if is_mute || connection.is_silent() {
             return REPLY_BYTES_MAX;
         }
         let most = match connection.transport.is_pipe() && !connection.is_session {
@@ -242,9 +242,7 @@ impl Shard {
 
     fn is_silent(&self, task: &Task) -> bool {
         let connection = self.connections.get(task.who.slot);
-        task.is_silent
-            || connection
-                .is_some_and(|connection| matches!(connection.reply_mode, ReplyMode::Off | ReplyMode::Skip))
+        task.is_silent || connection.is_some_and(Connection::is_silent)
     }
 
     /// The error of a reply that is longer than `room`. A connection that may not have as much queued is closed, as if it were.

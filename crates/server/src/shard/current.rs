@@ -49,6 +49,8 @@ pub(crate) struct Current {
     pub(super) read_bytes: usize,
     /// What it has published to itself: it follows the reply.
     pub(crate) deferred: Vec<Range>,
+    /// Confirmations of subscriptions in a transaction that is not answered otherwise.
+    pub(crate) confirmations: Vec<u8>,
     /// A command that is to be run apart, while its request is still with whoever has read it.
     pub(super) task_without_request: Option<Box<Task>>,
     /// What the files say that the transaction, or CONFIG SET, asks for.
@@ -70,6 +72,7 @@ impl Default for Current {
             read_until: Instant::now(),
             read_bytes: 0,
             deferred: Vec::new(),
+            confirmations: Vec::new(),
             task_without_request: None,
             files_read: FilesRead::default(),
             file_to_write: None,

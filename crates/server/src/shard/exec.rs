@@ -38,7 +38,7 @@ use crate::connection::chunk::Range;
 use crate::connection::dependence::Dependence;
 use crate::connection::state::{ConnectionRef, Wait};
 use crate::connection::transaction::Transaction;
-use crate::connection::{CloseReason, ReplyMode};
+use crate::connection::{CloseReason, is_confirmation};
 use crate::parcel::Namespace;
 use crate::partitions::Indices;
 use crate::shard::parts::Parts;
@@ -88,11 +88,31 @@ pub(crate) struct Course {
     pub(crate) is_whole: bool,
     /// Whether it needs the Lua state.
     pub(crate) runs_script: bool,
+    /// Whether CLIENT REPLY has its client not answered: of its reply nothing is made but what is said in any case, confirmations of
+    /// subscriptions.
+    pub(crate) is_silent: bool,
     /// The reply of a command that was run apart, if it is long.
     pub(crate) large_reply: Option<Vec<u8>>,
 }
 
 impl Course {
+    /// One that has yet to begin.
+    pub(crate) fn new(transaction: Box<Transaction>, now_ms: u64, is_silent: bool) -> Course {
+        Course {
+            transaction,
+            at: 0,
+            stage: Stage::Next,
+            now_ms,
+            now: Instant::now(),
+            is_alone: false,
+            is_retained: false,
+            is_whole: false,
+            runs_script: false,
+            is_silent,
+            large_reply: None,
+        }
+    }
+
     /// Whether every command has been run.
     pub(crate) fn is_done(&self) -> bool {
         self.at == self.transaction.queued.len()
@@ -102,6 +122,16 @@ impl Course {
     pub(crate) fn pass(&mut self) -> Duration {
         let before = std::mem::replace(&mut self.now, Instant::now());
         self.now.saturating_duration_since(before)
+    }
+
+    /// Takes back what the command that is executed has answered since `before`, if that is not said.
+    pub(crate) fn hush(&mut self, row: &Row, out: &mut Vec<u8>, before: usize) {
+        if self.is_silent {
+            self.large_reply = None;
+            if !row.confirms() || !is_confirmation(&out[before..]) {
+                out.truncate(before);
+            }
+        }
     }
 
     /// Whether it can go on now.
@@ -249,12 +279,9 @@ impl Shard {
             return;
         }
         let mut serving = self.begin(slot);
-        let is_silent = matches!(self.connections[slot].reply_mode, ReplyMode::Off | ReplyMode::Skip);
-        if !is_silent {
-            let (full, last) = reply.into_parts();
-            full.into_iter().for_each(|piece| self.queue_reply(&mut serving, Range::of(piece)));
-            serving.out.extend_from_slice(&last);
-        }
+        let (full, last) = reply.into_parts();
+        full.into_iter().for_each(|piece| self.queue_reply(&mut serving, Range::of(piece)));
+        serving.out.extend_from_slice(&last);
         self.current.deferred = pushes;
         self.after_part(&mut serving);
         let before = serving.out.len();

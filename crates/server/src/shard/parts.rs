@@ -30,10 +30,10 @@ use sterna_keyspace::{Error, Garbage, Steps, Stride};
 use sterna_protocol::{Args, LongRequest, OwnedArgs, Parser, Reply};
 use sterna_pubsub::Kind;
 
+use crate::connection::CloseReason;
 use crate::connection::chunk;
 use crate::connection::output::OutputQueue;
 use crate::connection::state::{ConnectionRef, Wait};
-use crate::connection::{CloseReason, ReplyMode};
 use crate::directory::STRIPES;
 use crate::parcel::Namespace;
 use crate::shard::Shard;
@@ -490,8 +490,7 @@ impl Shard {
     fn next_part(&mut self, slot: usize, parts: &mut Parts, out: &mut Vec<u8>) -> Next {
         let before = out.len();
         let Parts { row, work, .. } = parts;
-        let is_silent = matches!(self.connections[slot].reply_mode, ReplyMode::Off | ReplyMode::Skip)
-            && !row.spec.reply.contains(&ReplyShape::Push);
+        let is_silent = self.connections[slot].is_silent() && !row.confirms();
         let next = match work {
             Work::Names { request: Some(request), total } => {
                 self.part_of_names(slot, row, request, total, out)

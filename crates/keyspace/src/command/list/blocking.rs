@@ -48,7 +48,7 @@ pub(in crate::command) const BLMPOP: Command<Run> = row(
         since: "7.0.0",
         complexity: "O(N + M) for N keys and M elements taken",
         summary: "Takes elements from an end of the first list that has some, or waits for some.",
-        syntax: "timeout numkeys key [key ...] LEFT|RIGHT [COUNT count]",
+        syntax: "timeout numkeys key [key ...] <LEFT | RIGHT> [COUNT count]",
         ..BLPOP.spec
     },
     |ctx, args, reply| {
@@ -69,7 +69,7 @@ pub(in crate::command) const BLMOVE: Command<Run> = row(
         since: "6.2.0",
         complexity: "O(1)",
         summary: "Moves an element from an end of a list to an end of another, or waits for one.",
-        syntax: "source destination LEFT|RIGHT LEFT|RIGHT timeout",
+        syntax: "source destination <LEFT | RIGHT> <LEFT | RIGHT> timeout",
         reply: &[ReplyShape::Bulk, ReplyShape::Null],
         ..BLPOP.spec
     },
@@ -102,7 +102,8 @@ pub(in crate::command) const BLMOVEM: Command<Run> = row(
         since: "8.10.0",
         complexity: "O(N) for N elements moved",
         summary: "Moves elements from an end of a list to an end of another, or waits until there are enough.",
-        syntax: "source destination LEFT|RIGHT LEFT|RIGHT timeout [COUNT|EXACTLY count OBO|BULK]",
+        syntax: "source destination <LEFT | RIGHT> <LEFT | RIGHT> timeout \
+                 [<COUNT count | EXACTLY count> <OBO | BULK>]",
         reply: &[ReplyShape::Array, ReplyShape::Null],
         ..BLMOVE.spec
     },

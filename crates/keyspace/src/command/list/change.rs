@@ -26,7 +26,7 @@ pub(in crate::command) const LINSERT: Command<Run> = row(
         since: "2.2.0",
         complexity: "O(N) for N elements up to the pivot",
         summary: "Puts an element before or behind the first that equals another, and answers the list's length.",
-        syntax: "key BEFORE|AFTER pivot element",
+        syntax: "key <BEFORE | AFTER> pivot element",
         reply: &[ReplyShape::Integer],
         ..SPEC
     },

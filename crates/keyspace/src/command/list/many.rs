@@ -13,7 +13,7 @@ pub(in crate::command) const LMPOP: Command<Run> = row(
         since: "7.0.0",
         complexity: "O(N + M) for N keys and M elements taken",
         summary: "Takes elements from an end of the first list that has some, and answers its key and them.",
-        syntax: "numkeys key [key ...] LEFT|RIGHT [COUNT count]",
+        syntax: "numkeys key [key ...] <LEFT | RIGHT> [COUNT count]",
         reply: &[ReplyShape::Array, ReplyShape::Null],
         ..SPEC
     },

@@ -13,7 +13,7 @@ pub(in crate::command) const LMOVE: Command<Run> = row(
         uses: KeyUses::FirstAndSecond(KeyUse::TAKES, KeyUse::ADDS),
         since: "6.2.0",
         summary: "Takes an element from an end of a list, puts it at an end of another, and answers it.",
-        syntax: "source destination LEFT|RIGHT LEFT|RIGHT",
+        syntax: "source destination <LEFT | RIGHT> <LEFT | RIGHT>",
         reply: &[ReplyShape::Bulk, ReplyShape::Null],
         ..SPEC
     },
@@ -39,7 +39,7 @@ pub(in crate::command) const LMOVEM: Command<Run> = row(
         since: "8.10.0",
         complexity: "O(N) for N elements moved",
         summary: "Takes elements from an end of a list, puts them at an end of another, and answers them.",
-        syntax: "source destination LEFT|RIGHT LEFT|RIGHT [COUNT|EXACTLY count OBO|BULK]",
+        syntax: "source destination <LEFT | RIGHT> <LEFT | RIGHT> [<COUNT count | EXACTLY count> <OBO | BULK>]",
         reply: &[ReplyShape::Array, ReplyShape::Null],
         ..LMOVE.spec
     },

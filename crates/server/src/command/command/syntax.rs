@@ -7,8 +7,8 @@
 //!   A b [A b ...]  one or more, each with its word
 //! ```
 //!
-//! A word in capitals takes the values that follow it up to the next word in capitals or bracket. A `|` stands inside
-//! brackets only, and divides all that is inside.
+//! A word in capitals takes the values that follow it up to the next word in capitals or bracket. A `|` is a word of its own, stands
+//! inside brackets only, and divides all that is inside.
 
 /// An argument of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +39,9 @@ pub(super) enum Kind {
 /// Reads `syntax`. `None`: it doesn't follow the rules, which a test keeps out of the table.
 pub(super) fn parse(syntax: &'static str) -> Option<Vec<Argument>> {
     let mut reader = Reader { words: words(syntax), at: 0 };
+    if reader.words.iter().any(|word| word.len() > 1 && word.contains('|')) {
+        return None;
+    }
     let arguments = reader.sequence()?;
     (reader.at == reader.words.len()).then_some(arguments)
 }
@@ -262,6 +265,11 @@ mod tests {
             ("[GET pattern [GET pattern ...]] [ASC]", "GET=pattern?** ASC=asc?"),
             ("[ID client-id [client-id ...]]", "ID=client-id?*"),
             (
+                "source <LEFT | RIGHT> <LEFT | RIGHT> timeout [<COUNT n | EXACTLY n> <OBO | BULK>]",
+                "source (LEFT=left|RIGHT=right) (LEFT=left|RIGHT=right) timeout \
+                 {(COUNT=n|EXACTLY=n) (OBO=obo|BULK=bulk)}?",
+            ),
+            (
                 "<ip:port | <[ID client-id] [SKIPME <YES | NO>]>>",
                 "(ip:port|{ID=client-id? SKIPME=(YES=yes|NO=no)?})",
             ),
@@ -274,7 +282,7 @@ mod tests {
 
     #[test]
     fn what_does_not_follow_the_rules_is_refused() {
-        for syntax in ["a | b", "[a", "a]", "<a | b", "...", "a [b ...]", "[]", "[a | ]"] {
+        for syntax in ["a | b", "A|B c", "[A|B]", "[a", "a]", "<a | b", "...", "a [b ...]", "[]", "[a | ]"] {
             assert_eq!(parse(syntax), None, "{syntax}");
         }
     }

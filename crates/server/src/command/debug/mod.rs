@@ -50,7 +50,7 @@ pub(super) static ROWS: &[Command<Run>] = &[Command {
                   writes what is packed to the log. What concerns Redis's own insides is refused. Needs \
                   enable-debug-command.",
         syntax: "<SLEEP seconds | PANIC | RELOAD [NOSAVE] | LOADAOF | OBJECT key | PROTOCOL type | ERROR text | \
-                 LOG text | SET-ACTIVE-EXPIRE 0|1 | PAUSE-CRON 0|1 | QUICKLIST-PACKED-THRESHOLD bytes | STRINGMATCH-LEN pattern text | \
+                 LOG text | SET-ACTIVE-EXPIRE <0 | 1> | PAUSE-CRON <0 | 1> | QUICKLIST-PACKED-THRESHOLD bytes | STRINGMATCH-LEN pattern text | \
                  DIGEST | DIGEST-VALUE key [key ...] | POPULATE count [prefix] [size] | LISTPACK key | HELP>",
         reply: &[
             ReplyShape::Ok,

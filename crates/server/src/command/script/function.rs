@@ -12,7 +12,7 @@ use std::time::Instant;
 use sterna_keyspace::{Garbage, dump_libraries, read_libraries};
 use sterna_protocol::argument;
 use sterna_pubsub::glob;
-use sterna_script::{Engine, Libraries, Library, Twice};
+use sterna_script::{Engine, Libraries, Library, TextKind, Twice};
 
 use super::{Mode, Permit, ScriptCall, run};
 use crate::command::Failure;
@@ -52,7 +52,7 @@ pub(super) fn load(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
     let name = Engine::library_name(code).map_err(Failure::text)?;
     let has_groups = call.shard.has_groups();
     let engine = call.functions()?;
-    let prepared = engine.take_prepared(code);
+    let prepared = engine.take_prepared(TextKind::Library, code);
     if let Some(there) = engine.libraries().library(&name)
         && !replaces
     {
@@ -232,7 +232,7 @@ pub(super) fn restore(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
     }
     let has_groups = call.shard.has_groups();
     let engine = call.functions()?;
-    let libraries = match engine.take_prepared(payload) {
+    let libraries = match engine.take_prepared(TextKind::Payload, payload) {
         Some(prepared) => prepared,
         None => {
             let codes = read_libraries(payload).map_err(Failure::of)?;
