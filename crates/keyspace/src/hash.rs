@@ -101,6 +101,14 @@ impl KeyHash {
     pub(crate) fn bucket(hash: u64, buckets: usize) -> usize {
         ((hash as usize & ((1 << BUCKET_BITS) - 1)) * buckets) >> BUCKET_BITS
     }
+
+    /// The first and the last of `others` buckets that keys have which have one of `buckets`.
+    #[inline]
+    pub(crate) fn buckets_like(bucket: usize, buckets: usize, others: usize) -> (usize, usize) {
+        let first = (bucket << BUCKET_BITS).div_ceil(buckets);
+        let last = ((bucket + 1) << BUCKET_BITS).div_ceil(buckets) - 1;
+        ((first * others) >> BUCKET_BITS, (last * others) >> BUCKET_BITS)
+    }
 }
 
 #[cfg(test)]

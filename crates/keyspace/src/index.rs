@@ -18,6 +18,10 @@ use crate::compact::mixed;
 use crate::hash::KeyHash;
 use crate::segment::class_of;
 
+mod common;
+
+pub(crate) use common::Places;
+
 /// Places that are compared at once.
 const GROUP: usize = 8;
 const EMPTY: u64 = 0;

@@ -274,12 +274,22 @@ impl<S: Segment> Segments<S> {
         Some(&part.segment)
     }
 
-    /// The segment that has all that is here of what the segment at a place of another table may have; `None`: here it stands in
-    /// several.
-    pub(crate) fn segment_like(&self, other: &Segments<S>, place: usize) -> Option<&S> {
+    /// The segments that have all that is here of what the segment at a place of another table may have; `None`: they are more than
+    /// `most`.
+    pub(crate) fn segments_like(&self, other: &Segments<S>, place: usize, most: usize) -> Option<Vec<&S>> {
         let theirs = &other.parts[*other.directory.get(place)? as usize];
-        let ours = self.part_over((place as u64) << (POSITION_BITS - other.depth));
-        (ours.depth <= theirs.depth).then_some(&ours.segment)
+        let (mut from, width) = ((place as u64) << (POSITION_BITS - other.depth), POSITIONS >> theirs.depth);
+        let end = from + width;
+        let mut found = Vec::new();
+        while from < end {
+            if found.len() == most {
+                return None;
+            }
+            let (segment, next) = self.segment_over(from);
+            found.push(segment);
+            from = next;
+        }
+        Some(found)
     }
 
     /// Passes all elements to `visit` in order of position, so that tables with the same elements are walked alike, whatever

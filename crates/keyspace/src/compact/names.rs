@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use super::{SEGMENT_MAX, Segment, Segments, capacity_for, hash_of, room_in_index};
 use crate::ahead::{Extent, extent};
-use crate::index::{Index, NOWHERE, Spot};
+use crate::index::{Index, NOWHERE, Places, Spot};
 
 /// Names; see `compact/mod.rs`.
 pub(crate) type NameTable = Segments<Names>;
@@ -77,6 +77,16 @@ impl<'a> Entry<'a> {
         }
     }
 
+    /// Whether it is the same name as another one.
+    #[inline]
+    fn is(self, other: Entry<'_>) -> bool {
+        match (self, other) {
+            (Entry::Short(ours), Entry::Short(theirs)) => ours == theirs,
+            (Entry::Long(ours), Entry::Long(theirs)) => ours.hash == theirs.hash && ours.name == theirs.name,
+            _ => false,
+        }
+    }
+
     /// Bytes in its segment, without those of its length.
     fn len(self) -> usize {
         match self {
@@ -121,10 +131,29 @@ impl NameTable {
 }
 
 impl Names {
-    /// Whether this name, whose hash is known, is here.
-    #[inline]
-    pub(crate) fn contains_hashed(&self, hash: u64, name: &[u8]) -> bool {
-        self.find(hash, name).is_some()
+    /// Where all its names stand.
+    pub(crate) fn all(&self) -> Places {
+        self.index.used()
+    }
+
+    /// Those of `places` whose names `other` has, too. Cost: O(places), without a hash of the names.
+    pub(crate) fn common(&self, other: &Names, places: &Places) -> Places {
+        let is_same =
+            |ours: u16, theirs: u16| self.entry_at(usize::from(ours)).is(other.entry_at(usize::from(theirs)));
+        self.index.common(&other.index, places, is_same)
+    }
+
+    /// Keeps those of `places` for whose hash and name `is_kept` holds.
+    pub(crate) fn retain(&self, places: &mut Places, is_kept: impl Fn(u64, &[u8]) -> bool) {
+        self.index.retain(places, |at| {
+            let entry = self.entry_at(usize::from(at));
+            is_kept(entry.hash(), entry.name())
+        });
+    }
+
+    /// Shows the names in these places to `visit`, until it returns false; whether it never did.
+    pub(crate) fn visit<'a>(&'a self, places: &Places, mut visit: impl FnMut(&'a [u8]) -> bool) -> bool {
+        self.index.visit(places, |at| visit(self.name_at(usize::from(at))))
     }
 
     #[inline]
