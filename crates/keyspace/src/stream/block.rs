@@ -345,6 +345,28 @@ impl Block {
         }
     }
 
+    /// Leaves tombstones below `end`.
+    pub(crate) fn delete_below(&mut self, end: usize) {
+        for index in self.head()..end {
+            let start = self.start(index);
+            self.live -= u16::from(self.bytes[start] & DELETED == 0);
+            self.bytes[start] |= DELETED;
+        }
+        let head = (end.max(self.head())..self.len()).find(|&index| self.is_live(index));
+        self.head = head.unwrap_or(self.len()) as u16;
+    }
+
+    /// The index behind the first `count` entries that are alive; `len` if there are fewer.
+    pub(crate) fn behind(&self, count: u64) -> usize {
+        let mut left = count;
+        let mut index = if left > 0 { self.head() } else { 0 };
+        while left > 0 && index < self.len() {
+            left -= u64::from(self.is_live(index));
+            index += 1;
+        }
+        index
+    }
+
     pub(crate) fn is_live(&self, index: usize) -> bool {
         self.bytes[self.start(index)] & DELETED == 0
     }

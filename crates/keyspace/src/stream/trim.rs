@@ -255,33 +255,26 @@ impl Stream {
         matches!(bound, TrimBound::MaxLen(max) if self.len <= max)
     }
 
-    /// Removes entries of one block, one by one.
+    /// Removes the entries of one block that a trim comes to.
     fn trim_within(&mut self, key: EntryId, trim: Trim, trimmed: &mut Trimmed) {
         let Some(block) = self.block_at(key) else { return };
-        let entries: Vec<(EntryId, bool)> =
-            (0..block.len()).map(|index| (block.id_at(index), block.is_live(index))).collect();
-        let mut left = self.len;
-        let mut doomed = Vec::new();
-        for (index, &(id, alive)) in entries.iter().enumerate() {
-            let stop = match trim.bound {
-                TrimBound::MaxLen(max) => left <= max,
-                TrimBound::MinId(min) => id >= min,
-            };
-            if stop {
-                break;
-            }
-            // Of a tombstone too: it was deleted alone, and now what refers to it goes.
-            if trim.references == References::Drop && self.unreference(id) {
-                trimmed.dropped.push(id);
-            }
-            if alive {
-                doomed.push(index);
-                left -= 1;
-                trimmed.through = Some(id);
-            }
+        let end = match trim.bound {
+            TrimBound::MaxLen(max) => block.behind(self.len.saturating_sub(max)),
+            TrimBound::MinId(min) => block.lower_bound(min),
+        };
+        let last = (block.head()..end).rev().find(|&index| block.is_live(index));
+        let last = last.map(|index| block.id_at(index));
+        if trim.references == References::Drop {
+            // Of tombstones too: they were deleted alone, and now what refers to them goes.
+            let ids: Vec<EntryId> = (0..end).map(|index| block.id_at(index)).collect();
+            trimmed.dropped.extend(ids.into_iter().filter(|&id| self.unreference(id)));
         }
-        trimmed.removed += doomed.len() as u64;
-        self.change_block(key, |block| doomed.iter().for_each(|&index| block.delete(index)));
+        if last.is_some() {
+            let before = self.len;
+            self.change_block(key, |block| block.delete_below(end));
+            trimmed.removed += before - self.len;
+            trimmed.through = last;
+        }
     }
 
     /// Removes the entry `id` without recording it as the highest deleted.
