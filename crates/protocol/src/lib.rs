@@ -14,6 +14,7 @@
 
 mod args;
 pub mod argument;
+mod bulks;
 pub mod decode;
 mod double;
 pub mod encode;
@@ -28,6 +29,7 @@ mod request;
 pub mod websocket;
 
 pub use args::{Args, ArgsBuilder, Iter, OwnedArgs};
+pub use bulks::Bulks;
 pub use double::write as write_double;
 pub use error::ProtocolError;
 pub use inline::words;

@@ -81,6 +81,12 @@ impl<'a> Reply<'a> {
         self.out.extend_from_slice(part);
     }
 
+    /// Whether a bulk string that ends there is left out.
+    #[inline]
+    pub(crate) fn is_cut_at(&self, end: usize) -> bool {
+        self.is_cut || end > self.len_max
+    }
+
     /// Whether `len` bytes more are left out.
     #[inline]
     fn cuts(&mut self, len: usize) -> bool {

@@ -149,7 +149,7 @@ impl Large {
     }
 
     /// See [`List::visit`].
-    pub(super) fn visit(&self, from: u64, towards: End, visit: &mut dyn FnMut(Element<'_>) -> bool) {
+    pub(super) fn visit(&self, from: u64, towards: End, visit: &mut impl FnMut(Element<'_>) -> bool) {
         let mut each = |start: u64, elements: &[u8], len: usize| match towards {
             End::Back => node::visit_back(elements, len, from.saturating_sub(start), visit),
             End::Front => node::visit_front(elements, len, from - start, visit),

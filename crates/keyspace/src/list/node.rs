@@ -63,7 +63,7 @@ pub(super) fn visit_back(
     elements: &[u8],
     len: usize,
     skipped: u64,
-    visit: &mut dyn FnMut(Element<'_>) -> bool,
+    visit: &mut impl FnMut(Element<'_>) -> bool,
 ) -> bool {
     let mut rest = &elements[offset_of(elements, len, usize::try_from(skipped).unwrap_or(len))..];
     while let Some(element) = listpack::read(&mut rest) {
@@ -79,7 +79,7 @@ pub(super) fn visit_front(
     elements: &[u8],
     len: usize,
     end: u64,
-    visit: &mut dyn FnMut(Element<'_>) -> bool,
+    visit: &mut impl FnMut(Element<'_>) -> bool,
 ) -> bool {
     let mut rest = &elements[..offset_of(elements, len, usize::try_from(end).unwrap_or(len))];
     while let Some(bytes) = listpack::last_element_bytes(rest) {

@@ -82,10 +82,13 @@ fn lrange(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Ou
 
 /// Writes as many elements, which are there, from element `first` on.
 fn write_range(reply: &mut Reply<'_>, list: ListRef<'_>, first: u64, count: u64) {
-    let mut left = count;
+    let (mut left, mut bulks) = (count, reply.bulks());
     if left > 0 {
         list.visit(first, End::Back, |element| {
-            write_element(reply, element);
+            match element {
+                Element::Int(number) => bulks.bulk_int(number),
+                Element::Text(text) => bulks.bulk(text),
+            }
             left -= 1;
             left > 0
         });
