@@ -162,9 +162,9 @@ mod tests {
     fn what_two_indexes_have_in_common_is_found_however_many_groups_they_have_and_however_full_they_are() {
         let mut random = fastrand::Rng::with_seed(7);
         let mut common = 0;
-        for round in 0..4_000 {
+        for round in 0..4_000u32 {
             // Few buckets in every second round: most groups are full then, and probes go on from the last to the first.
-            let buckets = if round % 2 == 0 { 1 << 9 } else { 1 << random.u32(0..4) };
+            let buckets = if round.is_multiple_of(2) { 1 << 9 } else { 1 << random.u32(0..4) };
             let from = random.u64(..512);
             let hashes: Vec<u64> = (0..random.usize(1..600))
                 .map(|_| random.u64(..8) << 57 | (from + random.u64(..buckets)) % 512)
@@ -174,7 +174,7 @@ mod tests {
                 churned(&mut random, &hashes, most)
             });
             let mut wanted = ours.0.used();
-            ours.0.retain(&mut wanted, |at| at % 5 != 0);
+            ours.0.retain(&mut wanted, |at| !at.is_multiple_of(5));
             let found = ours.0.common(&theirs.0, &wanted, |one, other| one == other);
             let mut offsets = Vec::new();
             assert!(ours.0.visit(&found, |at| {
@@ -182,7 +182,7 @@ mod tests {
                 true
             }));
             offsets.sort_unstable();
-            let is_common = |at: &u16| at % 5 != 0 && theirs.1.contains_key(at);
+            let is_common = |at: &u16| !at.is_multiple_of(5) && theirs.1.contains_key(at);
             let mut expected: Vec<u16> = ours.1.keys().copied().filter(is_common).collect();
             expected.sort_unstable();
             assert_eq!(offsets, expected, "round {round}");
