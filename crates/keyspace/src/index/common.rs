@@ -167,7 +167,7 @@ mod tests {
             let buckets = if round.is_multiple_of(2) { 1 << 9 } else { 1 << random.u32(0..4) };
             let from = random.u64(..512);
             let hashes: Vec<u64> = (0..random.usize(1..600))
-                .map(|_| random.u64(..8) << 57 | (from + random.u64(..buckets)) % 512)
+                .map(|_| (random.u64(..8) << 57) | ((from + random.u64(..buckets)) % 512))
                 .collect();
             let [ours, theirs] = [(); 2].map(|()| {
                 let most = random.usize(1..450);
