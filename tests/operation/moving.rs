@@ -5,6 +5,7 @@ use std::process::Output;
 
 use sterna_protocol::decode::Value;
 use sterna_tests::client::Client;
+use sterna_tests::script::major_version;
 use sterna_tests::server::{Launch, Server, sterna_tool};
 
 pub(super) fn text(output: &Output) -> String {
@@ -177,6 +178,67 @@ fn keys_move_out_into_a_file_that_redis_and_valkey_load() {
         let other = launch.args(&["--dir", "{folder}"]).start();
         let got = picture(&mut other.connect());
         expected.iter().zip(&got).for_each(|(expected, got)| assert_eq!(expected, got, "{}", other.log()));
+    }
+}
+
+/// A small and a large hash, some of whose fields expire.
+fn fill_expiring(client: &mut Client) {
+    for (key, count) in [("few", 5), ("many", 700)] {
+        let names: Vec<String> = (0..count).map(|number| format!("field:{number}")).collect();
+        let pairs = names.iter().flat_map(|name| [name.as_str(), "value"]);
+        client.request(&["HSET", key].into_iter().chain(pairs).collect::<Vec<_>>());
+        let expiring: Vec<&str> = names.iter().map(String::as_str).step_by(2).collect();
+        let head = ["HPEXPIREAT", key, "4102444800000", "FIELDS", &expiring.len().to_string()];
+        client.request(&[&head[..], &expiring].concat());
+    }
+    client.request(&["SET", "plain", "value"]);
+    client.request(&["XADD", "stream", "1-1", "field", "value"]);
+}
+
+/// What these have, and when their fields expire.
+fn expiries(client: &mut Client) -> Vec<Value> {
+    let mut all = vec![client.request(&["GET", "plain"]), client.request(&["XLEN", "stream"])];
+    for (key, count) in [("few", 5), ("many", 700)] {
+        let names: Vec<String> = (0..count).map(|number| format!("field:{number}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        all.push(client.request(&["HLEN", key]));
+        all.push(client.request(&[&["HMGET", key], &names[..]].concat()));
+        let head = ["HPEXPIRETIME", key, "FIELDS", &count.to_string()];
+        all.push(client.request(&[&head[..], &names].concat()));
+    }
+    all
+}
+
+#[test]
+fn hashes_whose_fields_expire_move_out_to_redis_and_to_valkey_by_file_and_to_a_server_that_runs() {
+    let server = Launch::shards(2).args(&["--dir", "{folder}"]).start();
+    let mut source = server.connect();
+    fill_expiring(&mut source);
+    if major_version(&Launch::reference().start()) < 8 {
+        sterna_tests::skipped("needs a Redis that has fields which expire; ./test installs one");
+        return;
+    }
+    let port = server.port.to_string();
+    let expected = expiries(&mut source);
+    let Some(valkey) = Launch::valkey() else {
+        sterna_tests::skipped("needs Valkey; ./test installs it");
+        return;
+    };
+    for (launch, options, version) in
+        [(Launch::reference(), &[][..], "(version 12)"), (valkey, &["--valkey"], "(version 80)")]
+    {
+        let file = launch.path("dump.rdb").display().to_string();
+        let output = sterna_tool(&[&["export", "--rdb", &file, "-P", &port][..], options].concat());
+        assert!(output.status.success() && text(&output).contains(version), "{}", text(&output));
+        assert_eq!(text(&output).contains("--valkey writes"), options.is_empty(), "{}", text(&output));
+        let other = launch.args(&["--dir", "{folder}"]).start();
+        let mut client = other.connect();
+        assert_eq!(expiries(&mut client), expected, "{}", other.log());
+        client.request(&["FLUSHALL"]);
+        let url = format!("redis://127.0.0.1:{}", other.port);
+        let output = sterna_tool(&["export", "--to", &url, "-P", &port]);
+        assert!(output.status.success(), "{}", text(&output));
+        assert_eq!(expiries(&mut client), expected, "{}", text(&output));
     }
 }
 

@@ -93,7 +93,7 @@ pub use effect::{
 pub use error::Error;
 pub use event::{EventClasses, EventKind};
 pub use eviction::{Eviction, Order, Policy};
-pub use fields::Fieldset;
+pub use fields::{Fieldset, for_valkey};
 pub use fingerprint::Fingerprint;
 pub use garbage::Garbage;
 pub use groups::{GROUPS_MAX, KeyGroup, SLOTS, slot_of};

@@ -18,7 +18,7 @@ mod write;
 pub use commands::{CommandError, Commands, Line, finds_command};
 pub use directory::{Aof, DirectoryError, Found, Part};
 pub use read::{Rdb, RdbError, Step};
-pub use write::{RdbWriter, VERSION_MIN};
+pub use write::{RdbWriter, VALKEY_VERSION, VERSION_MIN};
 
 /// A key and its value.
 #[derive(Debug, Clone, PartialEq, Eq)]

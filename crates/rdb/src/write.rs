@@ -5,7 +5,7 @@
 //! ```
 //!
 //! The version in the head is the writer's promise: values of a later one must not follow. 11 is read by Valkey and by Redis
-//! from 7.2 on, more by newer Redis only.
+//! from 7.2 on, more by newer Redis only, and `VALKEY080` by Valkey from 9.0 on.
 
 use std::io::{self, Write};
 
@@ -13,6 +13,9 @@ use sterna_keyspace::{crc64, write_rdb_string};
 
 /// The oldest version that is claimed: what Redis 7.2 and Valkey write.
 pub const VERSION_MIN: u16 = 11;
+
+/// The version of Valkey's own files: what Valkey 9.0 writes.
+pub const VALKEY_VERSION: u16 = 80;
 
 const DATABASE: u8 = 0xfe;
 const EXPIRY_MS: u8 = 0xfc;
@@ -30,8 +33,17 @@ pub struct RdbWriter<W> {
 impl<W: Write> RdbWriter<W> {
     /// Writes the head. `server`: the version that the file says it is of.
     pub fn begin(out: W, version: u16, server: &str) -> io::Result<RdbWriter<W>> {
+        RdbWriter::begin_with(out, &format!("REDIS{version:04}"), server)
+    }
+
+    /// The same for a file that Valkey alone reads.
+    pub fn begin_for_valkey(out: W, server: &str) -> io::Result<RdbWriter<W>> {
+        RdbWriter::begin_with(out, &format!("VALKEY{VALKEY_VERSION:03}"), server)
+    }
+
+    fn begin_with(out: W, magic: &str, server: &str) -> io::Result<RdbWriter<W>> {
         let mut writer = RdbWriter { out, db: None, checksum: 0 };
-        let mut head = format!("REDIS{version:04}").into_bytes();
+        let mut head = magic.as_bytes().to_vec();
         head.push(FACT);
         write_rdb_string(&mut head, b"redis-ver");
         write_rdb_string(&mut head, server.as_bytes());

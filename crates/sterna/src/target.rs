@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use sterna_protocol::decode::Value;
-use sterna_rdb::{Entry, Kind};
+use sterna_rdb::{Entry, Kind, VALKEY_VERSION};
 use sterna_server::{Dataset, Loaded};
 
 use crate::Failure;
@@ -16,9 +16,6 @@ const DUMP_VERSION: u16 = 14;
 
 /// The version of the form in which libraries are dumped.
 pub(crate) const LIBRARIES_VERSION: u16 = 10;
-
-/// Valkey's begin here, and give some types another meaning.
-const VALKEY_VERSION_MIN: u16 = 80;
 
 /// Whether keys come to Sterna or leave it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +43,8 @@ pub(crate) struct Target {
     pub(crate) db: u64,
     /// Keys whose replies have not been read.
     waiting: Vec<(Kind, u64, Vec<u8>)>,
+    /// Whether it is Valkey, once that has been asked.
+    is_valkey: Option<bool>,
     pub(crate) tally: Tally,
     pub(crate) progress: Progress,
 }
@@ -60,9 +59,23 @@ impl Target {
             // Whichever its URL has selected.
             db: u64::MAX,
             waiting: Vec::new(),
+            is_valkey: None,
             tally: Tally::new(way),
             progress: Progress::new(),
         }
+    }
+
+    /// Whether it is Valkey, which has some values in other forms than Redis.
+    fn is_valkey(&mut self) -> Result<bool, Failure> {
+        if let Some(is_valkey) = self.is_valkey {
+            return Ok(is_valkey);
+        }
+        self.settle()?;
+        let info = self.link.ask(&["INFO", "server"])?;
+        let text = String::from_utf8_lossy(info.as_bytes().unwrap_or_default());
+        let is_valkey = text.lines().any(|line| line.starts_with("valkey_version:"));
+        self.is_valkey = Some(is_valkey);
+        Ok(is_valkey)
     }
 
     /// Empties it, whatever its connection was in the middle of.
@@ -130,8 +143,14 @@ impl Target {
         }
         self.select(db)?;
         // Sterna knows every form of Redis's; others are told the version that the value has.
-        let version =
-            if self.way == Way::In && version < VALKEY_VERSION_MIN { DUMP_VERSION } else { version };
+        let mut version =
+            if self.way == Way::In && version < VALKEY_VERSION { DUMP_VERSION } else { version };
+        if self.way == Way::Out
+            && let Some(of_valkey) = sterna_keyspace::for_valkey(&value)
+            && self.is_valkey()?
+        {
+            (value, version) = (of_valkey, VALKEY_VERSION);
+        }
         sterna_keyspace::seal_dump(&mut value, version);
         let expiry = expire_at_ms.unwrap_or(0).to_string();
         let mut words: Vec<&[u8]> = vec![b"RESTORE", &key, expiry.as_bytes(), &value, b"ABSTTL"];

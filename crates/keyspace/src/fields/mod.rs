@@ -41,6 +41,7 @@ use table::Table;
 pub(crate) use edit::{Expiry, FieldChange};
 pub use fieldset::Fieldset;
 pub(crate) use rdb::VALKEY_EXPIRING_HASH;
+pub use rdb::for_valkey;
 pub(crate) use segment::Segment as FieldSegment;
 
 /// Bytes of a small hash, whatever is configured: they are moved by every change.

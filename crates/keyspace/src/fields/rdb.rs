@@ -10,7 +10,7 @@
 //! 25 the same       soonest u64 LE │ string: a listpack of name, value, expiry…           0 for none
 //! ```
 //!
-//! Written are 16, 4, and where a field expires 24, which servers before Redis 7.4 don't know.
+//! Written are 16, 4, and where a field expires 24, which servers before Redis 7.4 don't know; for Valkey 22 ([`for_valkey`]).
 
 use super::snapshot::checked;
 use super::{Expiry, Field, Hash, HashRef, fits, pairs};
@@ -119,6 +119,25 @@ impl Hash {
         };
         hash.filter(|hash| hash.view().len() > 0)
     }
+}
+
+/// A value of a database file as Valkey's files have it. `None`: it is the same there, or there is none for it; of what is written here
+/// only hashes whose fields expire are in another form.
+pub fn for_valkey(value: &[u8]) -> Option<Vec<u8>> {
+    let (&kind, mut rest) = value.split_first()?;
+    if kind != EXPIRING && kind != EXPIRING_LISTPACK {
+        return None;
+    }
+    let hash = Hash::read_rdb(kind, &mut rest, &Limits::DEFAULT).filter(|_| rest.is_empty())?;
+    let mut out = vec![VALKEY_EXPIRING_HASH];
+    write_length(&mut out, hash.view().len() as u64);
+    for Field { name, value, expire_at_ms } in hash.view().stored_fields() {
+        write_string(&mut out, &name.text());
+        write_string(&mut out, &value.text());
+        let at_ms = if expire_at_ms == NEVER { -1 } else { expire_at_ms as i64 };
+        out.extend_from_slice(&at_ms.to_le_bytes());
+    }
+    Some(out)
 }
 
 fn read_time(from: &mut &[u8]) -> Option<u64> {

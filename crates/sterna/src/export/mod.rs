@@ -3,7 +3,8 @@
 //!
 //! The server goes on meanwhile, and the file has each key as it was when it was read (`dumped.rs`): for a copy of one
 //! moment, stop writing first. The file gets its name when it is whole, and the lowest version that holds what is in it:
-//! 11 or less is read by Valkey and by Redis from 7.2 on, more by newer Redis only.
+//! 11 or less is read by Valkey and by Redis from 7.2 on, more by newer Redis only. Hashes whose fields expire are in another form in
+//! Valkey: a server says which of the two it is, a file is written for Valkey if that is asked for (`--valkey`).
 
 mod follow;
 
@@ -12,8 +13,8 @@ use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use sterna_keyspace::crc64;
-use sterna_rdb::{Entry, Kind, RdbWriter, VERSION_MIN};
+use sterna_keyspace::{crc64, for_valkey};
+use sterna_rdb::{Entry, Kind, RdbWriter, VALKEY_VERSION, VERSION_MIN};
 
 use sterna_server::Dataset;
 
@@ -49,6 +50,9 @@ pub(crate) struct Options {
     /// Pass over values that the target refuses, instead of stopping at the first
     #[arg(long, requires = "to")]
     keep_going: bool,
+    /// Write the file for Valkey (from 9.0 on), and not for Redis: they have fields of hashes that expire in forms of their own
+    #[arg(long, requires = "rdb")]
+    valkey: bool,
     #[command(flatten)]
     reach: Reach,
 }
@@ -123,7 +127,7 @@ fn to_file(path: &Path, options: &Options) -> Result<(), Failure> {
         Source::Server(link) => dumped::functions(link)?,
     };
     let part = part_of(path);
-    let mut export = Export::create(&part).map_err(unwritable)?;
+    let mut export = Export::create(&part, options.valkey).map_err(unwritable)?;
     let mut progress = Progress::new();
     if let Some(libraries) = libraries {
         export.out.libraries(&libraries).map_err(unwritable)?;
@@ -151,9 +155,13 @@ fn to_file(path: &Path, options: &Options) -> Result<(), Failure> {
         let _ = fs::remove_file(&part);
         return Err(error);
     }
+    let version = if options.valkey { VALKEY_VERSION } else { version };
     println!("exported: {keys} keys to {} (version {version})", path.display());
+    if !options.valkey && version > VERSION_MIN {
+        println!("Valkey does not read this version: --valkey writes a file for it");
+    }
     if left > 0 {
-        println!("left: {left} values of modules");
+        println!("left: {left} values of modules, or that the other server has no form for");
         return Err(Failure::NotAll);
     }
     Ok(())
@@ -181,19 +189,24 @@ fn part_of(path: &Path) -> PathBuf {
 /// A file being written.
 struct Export {
     out: RdbWriter<BufWriter<File>>,
+    for_valkey: bool,
     version: u16,
     keys: u64,
     left: u64,
 }
 
 impl Export {
-    fn create(path: &Path) -> io::Result<Export> {
+    fn create(path: &Path, for_valkey: bool) -> io::Result<Export> {
         let options = &mut File::options();
         let options = options.read(true).write(true).create(true).truncate(true);
         let file = sterna_filesystem::open_with(path, options)?;
         let out = BufWriter::with_capacity(1 << 20, file);
-        let out = RdbWriter::begin(out, VERSION_MIN, sterna_server::VERSION.redis)?;
-        Ok(Export { out, version: VERSION_MIN, keys: 0, left: 0 })
+        let server = sterna_server::VERSION.redis;
+        let out = match for_valkey {
+            true => RdbWriter::begin_for_valkey(out, server)?,
+            false => RdbWriter::begin(out, VERSION_MIN, server)?,
+        };
+        Ok(Export { out, for_valkey, version: VERSION_MIN, keys: 0, left: 0 })
     }
 
     fn write(&mut self, entry: &Entry) -> io::Result<()> {
@@ -201,8 +214,16 @@ impl Export {
             self.left += 1;
             return Ok(());
         }
-        self.out.key(entry.db, &entry.key, entry.expire_at_ms, &entry.value)?;
-        self.version = self.version.max(entry.version);
+        let of_valkey = self.for_valkey.then(|| for_valkey(&entry.value)).flatten();
+        if self.for_valkey && of_valkey.is_none() && entry.version > VERSION_MIN {
+            self.left += 1;
+            return Ok(());
+        }
+        if !self.for_valkey {
+            self.version = self.version.max(entry.version);
+        }
+        let value = of_valkey.as_ref().unwrap_or(&entry.value);
+        self.out.key(entry.db, &entry.key, entry.expire_at_ms, value)?;
         self.keys += 1;
         Ok(())
     }
