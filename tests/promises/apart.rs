@@ -329,6 +329,38 @@ fn a_request_with_very_many_arguments_holds_nobody() {
 }
 
 #[test]
+fn what_is_read_apart_counts_as_a_read() {
+    let server = launched(1);
+    let mut client = server.connect();
+    let names: Vec<String> = (0..12_000).map(|number| format!("member:{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    for some in names.chunks(1_000) {
+        client.request(&[&["SADD", "set"], some].concat());
+        client.request(&[&["RPUSH", "list"], some].concat());
+    }
+    let counts = |client: &mut Client| {
+        let info = client.text(&["INFO", "stats"]);
+        ["keyspace_hits:", "keyspace_misses:"].map(|name| {
+            let number = info.lines().find_map(|line| line.strip_prefix(name)?.parse::<u64>().ok());
+            number.expect("a number")
+        })
+    };
+    for (request, expected) in [
+        ([&["SMISMEMBER", "set"], &names[..3_000]].concat(), [1, 0]),
+        ([&["SMISMEMBER", "missing"], &names[..3_000]].concat(), [0, 1]),
+        ([&["HMGET", "missing"], &names[..3_000]].concat(), [0, 1]),
+        (vec!["SORT", "list", "ALPHA", "LIMIT", "0", "1"], [1, 0]),
+        (vec!["SUNIONSTORE", "to", "set", "missing"], [1, 1]),
+        ([&["SADD", "set"], &names[..3_000]].concat(), [0, 0]),
+    ] {
+        let before = counts(&mut client);
+        client.request(&request);
+        let after = counts(&mut client);
+        assert_eq!([after[0] - before[0], after[1] - before[1]], expected, "{:?}", &request[..2]);
+    }
+}
+
+#[test]
 fn what_is_little_of_each_of_many_keys_or_patterns_holds_nobody() {
     let server = launched(1);
     let (mut client, mut other) = (server.connect(), server.connect());

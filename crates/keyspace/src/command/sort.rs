@@ -106,7 +106,11 @@ fn sort(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>, may_store: boo
     let (caller, names_keys) = (ctx.caller, options.names_keys());
     let work = ctx.again(&args[1]).map_or(0, |value| options.work(value));
     if !names_keys {
-        caller.check_work(work)?;
+        if let Err(refused) = caller.check_work(work) {
+            // What is run apart counts its reads on its copies.
+            ctx.read(&args[1]);
+            return Err(refused);
+        }
     } else if caller.may_yield && caller.may_block && work >= APART_MIN {
         return Err(Error::NeedsAll);
     }

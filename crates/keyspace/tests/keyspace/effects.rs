@@ -36,6 +36,12 @@ fn effects_are_written_as_they_always_were() {
         ("rpush l w", "0700016c 03 01 0177"),
         ("ltrim l 1 -1", "0700016c 02 02 01"),
         ("ltrim l 1 0", "0200016c 00"),
+        // A counter is set in place; what is written is the same as of SET.
+        ("set i 41", "01000169 0a 00 01 2900000000000000"),
+        ("incr i", "01000169 0a 00 01 2a00000000000000"),
+        ("decrby i 50", "01000169 0a 00 01 f8ffffffffffffff"),
+        ("pexpireat i 1700000005000", "03000169 06 89f795ffbc31"),
+        ("incrby i 8", "01000169 0f 89f795ffbc31 01 0000000000000000"),
     ];
     for (command, expected) in written {
         world.journal.clear();

@@ -8,13 +8,20 @@ use crate::world::World;
 
 const KEYS: [&str; 3] = ["a", "b", "c"];
 
+/// A key that is never there, by its number behind those.
+const MISSING: usize = KEYS.len();
+
+fn name_of(key: usize) -> &'static str {
+    if key == MISSING { "missing" } else { KEYS[key] }
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Add(usize, Vec<i64>, bool),
     Remove(usize, Vec<i64>),
     Pop(usize, usize),
     Move(usize, usize, i64),
-    Store(&'static str, usize, usize, usize),
+    Store(&'static str, usize, Vec<usize>),
     Copy(usize, usize),
     Rename(usize, usize),
     Replay,
@@ -29,8 +36,12 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (key(), numbers()).prop_map(|(key, numbers)| Step::Remove(key, numbers)),
         3 => (key(), 1usize..600).prop_map(|(key, count)| Step::Pop(key, count)),
         2 => (key(), key(), 0i64..20).prop_map(|(from, to, member)| Step::Move(from, to, member)),
-        3 => (prop_oneof![Just("sinterstore"), Just("sunionstore"), Just("sdiffstore")], key(), key(), key())
-            .prop_map(|(command, to, one, other)| Step::Store(command, to, one, other)),
+        3 => (
+            prop_oneof![Just("sinterstore"), Just("sunionstore"), Just("sdiffstore")],
+            key(),
+            proptest::collection::vec(prop_oneof![9 => key(), 1 => Just(MISSING)], 1..6),
+        )
+            .prop_map(|(command, to, from)| Step::Store(command, to, from)),
         1 => (key(), key()).prop_map(|(from, to)| Step::Copy(from, to)),
         1 => (key(), key()).prop_map(|(from, to)| Step::Rename(from, to)),
         1 => Just(Step::Replay),
@@ -62,7 +73,7 @@ fn add(world: &mut World, key: &str, names: impl IntoIterator<Item = String>) {
 type Model = BTreeMap<&'static str, BTreeSet<String>>;
 
 fn set_of(model: &Model, key: usize) -> BTreeSet<String> {
-    model.get(KEYS[key]).cloned().unwrap_or_default()
+    KEYS.get(key).and_then(|key| model.get(key)).cloned().unwrap_or_default()
 }
 
 fn play(world: &mut World, model: &mut Model, step: &Step) {
@@ -97,22 +108,23 @@ fn play(world: &mut World, model: &mut Model, step: &Step) {
                 model.entry(KEYS[*to]).or_default().insert(member.to_string());
             }
         }
-        Step::Store(command, to, one, other) => {
-            let (left, right) = (set_of(model, *one), set_of(model, *other));
-            let result: BTreeSet<String> = match *command {
+        Step::Store(command, to, from) => {
+            let result = from.iter().map(|key| set_of(model, *key)).reduce(|left, right| match *command {
                 "sinterstore" => &left & &right,
                 "sunionstore" => &left | &right,
                 _ => &left - &right,
-            };
+            });
+            let result = result.expect("at least one set");
             // What is answered, counted and stored is the same.
             let plain = command.trim_end_matches("store");
-            let keys = format!("{} {}", KEYS[*one], KEYS[*other]);
+            let keys = from.iter().map(|key| name_of(*key)).collect::<Vec<_>>().join(" ");
+            let count = from.len();
             let answered: BTreeSet<String> =
                 bulks(&world.run(&format!("{plain} {keys}"))).into_iter().collect();
             assert_eq!(answered, result);
-            let counted = world.run(&format!("{plain}card 2 {keys}"));
+            let counted = world.run(&format!("{plain}card {count} {keys}"));
             assert_eq!(counted, format!(":{}\r\n", result.len()));
-            let limited = world.run(&format!("{plain}card 2 {keys} limit 3"));
+            let limited = world.run(&format!("{plain}card {count} {keys} limit 3"));
             assert_eq!(limited, format!(":{}\r\n", result.len().min(3)));
             let stored = world.run(&format!("{command} {} {keys}", KEYS[*to]));
             assert_eq!(stored, format!(":{}\r\n", result.len()));

@@ -39,7 +39,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use smallvec::SmallVec;
-use sterna_command::{Command, Flags, Group, Keys, Spec};
+use sterna_command::{Command, Flags, Keys, Spec};
 use sterna_keyspace::stream::EntryId;
 use sterna_keyspace::{
     Apart, Caller, Changes, Ctx, Error, KeyGroup, KeyHash, Outcome, PARTITIONS_MAX, Partition, Run, Space,
@@ -57,6 +57,7 @@ mod held;
 mod indices;
 mod kept;
 mod lengths;
+mod long;
 mod unserved;
 mod whole;
 
@@ -65,6 +66,7 @@ pub(crate) use held::Held;
 pub(crate) use indices::Indices;
 use kept::Kept;
 pub(crate) use lengths::Taken;
+use long::{is_large, is_long, refuse_long};
 use unserved::{Rest, Rests};
 
 /// The keyspace: partitions by key hash, each behind its lock.
@@ -133,10 +135,6 @@ pub(crate) enum Committed {
     NotYet(Box<Apart>),
 }
 
-/// From so many bytes on a request to write is run apart, whatever it writes: they are copied into memory that has to be had
-/// first, which takes about a millisecond.
-const LONG_REQUEST_BYTES: usize = 2 << 20;
-
 /// A command that only reads, and answers more bytes than these, is run apart: as many are copied in about a millisecond.
 const LONG_REPLY_BYTES: usize = 2_500_000;
 
@@ -149,10 +147,6 @@ pub(crate) type Named<'a> = SmallVec<[(&'a [u8], u64); KEYS_MOSTLY_MAX]>;
 /// How long a shard waits for the lock of a partition that a script has: longer than one has it without keeping it, but for a
 /// command that takes long by itself.
 const MOMENT: Duration = Duration::from_millis(2);
-
-/// From so many arguments on a request about one key is run apart: each is looked up, which takes some 2 µs in a packed hash of 512
-/// fields, and may be a change.
-const MANY_ARGUMENTS: usize = 2_048;
 
 impl Partitions {
     /// At least `count` empty partitions: the next power of two, at most [`PARTITIONS_MAX`].
@@ -646,16 +640,6 @@ fn apart(
     Outcome::Apart(Box::new(Apart::new(&mut space, keys, writes, scene, log)))
 }
 
-/// Whether a request takes long by its mere size, and is about its own database alone. More keys would have to be copied.
-#[cold]
-fn is_long(spec: &Spec, args: Args<'_>) -> bool {
-    let writes = spec.flags.contains(Flags::WRITE);
-    (writes && args.extent() >= LONG_REQUEST_BYTES || keys_of(spec, args).len() == 1)
-        && !spec.flags.intersects(Flags::BLOCKING.union(Flags::ALL_KEYS).union(Flags::IN_PARTS))
-        && spec.keys != Keys::None
-        && spec.group != Group::Generic
-}
-
 // A call, and a copy of its arguments, would cost more than what is done before the command runs.
 #[inline(always)]
 fn run<'s>(
@@ -668,11 +652,10 @@ fn run<'s>(
 ) -> Result<Outcome, Error> {
     let run = command.run.expect("a container is resolved to its subcommand before it is run");
     let Scene { db, now_ms, caller } = scene;
-    let is_large = args.extent() >= LONG_REQUEST_BYTES || args.len() >= MANY_ARGUMENTS;
-    if is_large && caller.may_yield && is_long(&command.spec, args) {
-        return Err(Error::TooLong);
-    }
     let mut ctx = Ctx { space, db, now_ms, log, caller };
+    if is_large(args) && caller.may_yield && is_long(&command.spec, args) {
+        return Err(refuse_long(&mut ctx, &command.spec, args));
+    }
     let Spec { flags, keys, .. } = &command.spec;
     if !caller.may_yield
         || !flags.contains(Flags::READONLY)

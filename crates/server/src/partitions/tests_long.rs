@@ -3,6 +3,7 @@
 use sterna_keyspace::COMMANDS;
 use sterna_protocol::{Limits, Parser, Proto};
 
+use super::long::MANY_ARGUMENTS;
 use super::*;
 
 const SCENE: Scene = Scene {
@@ -125,4 +126,25 @@ fn a_command_that_copies_few_long_elements_is_run_apart_and_one_that_copies_shor
         let outcome = run(&partitions, words, true);
         assert!(matches!(outcome, Outcome::Replied), "{}", String::from_utf8_lossy(words[0]));
     }
+}
+
+#[test]
+fn a_request_with_2048_arguments_about_one_key_is_run_apart_and_a_shorter_one_at_once() {
+    let partitions = Partitions::new(4, 16);
+    let names: Vec<Vec<u8>> = (0..MANY_ARGUMENTS).map(|number| number.to_string().into_bytes()).collect();
+    let names: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
+    let with = |head: &[&'static [u8]], arguments: usize| -> Vec<&[u8]> {
+        head.iter().copied().chain(names.iter().copied()).take(arguments).collect()
+    };
+    assert_eq!(MANY_ARGUMENTS, 2_048, "docs/limits.md tells of it");
+    for head in [&[b"SADD".as_slice(), b"s"][..], &[b"SREM", b"s"], &[b"SMISMEMBER", b"s"], &[b"HMGET", b"h"]]
+    {
+        let [short, long] = [MANY_ARGUMENTS - 1, MANY_ARGUMENTS].map(|count| with(head, count));
+        assert!(matches!(run(&partitions, &short, true), Outcome::Replied), "{}", head[0].escape_ascii());
+        assert!(matches!(run(&partitions, &long, true), Outcome::Apart(_)), "{}", head[0].escape_ascii());
+        assert!(matches!(run(&partitions, &long, false), Outcome::Replied), "{}", head[0].escape_ascii());
+    }
+    // Several keys are looked up in parts.
+    let exists = with(&[b"EXISTS"], MANY_ARGUMENTS);
+    assert!(!matches!(run(&partitions, &exists, true), Outcome::Apart(_)));
 }

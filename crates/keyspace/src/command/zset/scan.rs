@@ -1,7 +1,7 @@
 //! ZSCAN.
 
 use super::*;
-use crate::command::scan::SCAN_BYTES;
+use crate::command::scan::{SCAN_BYTES, parse_cursor};
 use crate::stride::Stride;
 
 pub(in crate::command) const ZSCAN: Command<Run> = row(
@@ -32,8 +32,7 @@ struct Options<'a> {
 }
 
 fn zscan(ctx: &mut Ctx<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Outcome, Error> {
-    let cursor: Option<u64> = std::str::from_utf8(&args[2]).ok().and_then(|text| text.parse().ok());
-    let cursor = cursor.ok_or(Error::InvalidCursor)?;
+    let cursor = parse_cursor(&args[2]).ok_or(Error::InvalidCursor)?;
     let caller = ctx.caller;
     let zset = read_zset(ctx, &args[1])?;
     let Some(zset) = zset else {
