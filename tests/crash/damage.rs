@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
+use sterna_protocol::decode::Value;
 use sterna_tests::server::{Launch, Server};
 
 fn launch() -> Launch {
@@ -79,4 +80,49 @@ fn a_second_process_on_the_same_directory_is_refused() {
     assert!(!ended.status.success());
     assert!(ended.log.contains("in use by another process"), "{}", ended.log);
     assert!(server.connect().request(&["PING"]).as_bytes().is_some());
+}
+
+#[test]
+fn what_another_server_keeps_where_the_directory_was_is_left_alone_by_the_one_whose_directory_was_moved_away()
+{
+    let mut server = launch().start();
+    server.connect().request(&["SET", "ours", "1"]);
+    fs::rename(server.path("appendonlydir"), server.path("away")).expect("it can be moved");
+    let folder = server.path("").to_string_lossy().into_owned();
+    let mut other = Launch::shards(1).args(&["--dir", &folder, "--appendfsync", "always"]).start();
+    let mut theirs = other.connect();
+    theirs.request(&["SET", "theirs", "1"]);
+    let mut ours = server.connect();
+    for _ in 0..3 {
+        assert!(matches!(ours.request(&["SAVE"]), Value::Error(_)), "it has no place for a snapshot");
+        assert!(!matches!(theirs.request(&["SAVE"]), Value::Error(_)));
+    }
+    theirs.request(&["SET", "theirs", "2"]);
+    server.kill();
+    other.kill();
+    other.start_again();
+    assert_eq!(other.connect().text(&["GET", "theirs"]), "2");
+    // And with its directory back, it has all that it has acknowledged.
+    other.kill();
+    fs::remove_dir_all(server.path("appendonlydir")).expect("it can be removed");
+    fs::rename(server.path("away"), server.path("appendonlydir")).expect("it can be moved");
+    server.start_again();
+    assert_eq!(server.connect().text(&["GET", "ours"]), "1");
+}
+
+#[test]
+fn a_second_server_is_refused_also_when_somebody_has_removed_the_lock_file() {
+    let server = killed_and_started();
+    fs::remove_file(server.path("appendonlydir/LOCK")).expect("it is there");
+    let folder = server.path("").to_string_lossy().into_owned();
+    let ended = Launch::shards(1).args(&["--dir", &folder]).run();
+    assert!(!ended.status.success(), "{}", ended.log);
+    assert!(ended.log.contains("in use by another process"), "{}", ended.log);
+    assert_eq!(server.connect().int(&["DBSIZE"]), 50);
+}
+
+fn killed_and_started() -> Server {
+    let mut server = killed();
+    server.start_again();
+    server
 }

@@ -2,15 +2,20 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::{Disk, DiskFile};
 
 /// A directory of the file system.
+///
+/// Its path may come to mean another directory while this one is in use: it was moved away, and another process has made a new one. Nothing
+/// is made, renamed or removed there then. Cost: two calls for the attributes of a directory for each name that changes.
 #[derive(Debug)]
 pub struct FileDisk {
     directory: PathBuf,
+    /// The directory that was opened, wherever it is now.
+    opened: File,
 }
 
 impl FileDisk {
@@ -26,14 +31,14 @@ impl FileDisk {
                 sterna_filesystem::sync_directory(holder)?;
             }
         }
-        Ok(FileDisk { directory })
+        Ok(FileDisk { opened: File::open(&directory)?, directory })
     }
 
     /// Uses `directory` as it is; `NotFound` if it is not there. For tools that must not leave anything behind.
     pub fn existing(directory: impl Into<PathBuf>) -> io::Result<Self> {
         let directory = directory.into();
         if fs::metadata(&directory)?.is_dir() {
-            Ok(FileDisk { directory })
+            Ok(FileDisk { opened: File::open(&directory)?, directory })
         } else {
             Err(io::Error::from(io::ErrorKind::NotADirectory))
         }
@@ -41,6 +46,16 @@ impl FileDisk {
 
     fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
+    }
+
+    /// An error if the path means another directory than the one that was opened.
+    fn require_same(&self) -> io::Result<()> {
+        let (now, opened) = (fs::metadata(&self.directory)?, self.opened.metadata()?);
+        if (now.dev(), now.ino()) == (opened.dev(), opened.ino()) {
+            Ok(())
+        } else {
+            Err(io::Error::other("another directory is in the place of the one that was opened"))
+        }
     }
 }
 
@@ -61,6 +76,7 @@ fn holders_of_missing(directory: &Path) -> Vec<&Path> {
 
 impl Disk for FileDisk {
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        self.require_same()?;
         let options = &mut OpenOptions::new();
         let options = options.read(true).write(true).create(true).truncate(true);
         let file = sterna_filesystem::open_with(self.path(name), options)?;
@@ -72,10 +88,12 @@ impl Disk for FileDisk {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.require_same()?;
         fs::rename(self.path(from), self.path(to))
     }
 
     fn unlink(&self, name: &str) -> io::Result<()> {
+        self.require_same()?;
         fs::remove_file(self.path(name))
     }
 
@@ -102,9 +120,16 @@ impl Disk for FileDisk {
         let file =
             sterna_filesystem::open_with(self.path(name), options.write(true).create(true).truncate(false))?;
         match file.try_lock() {
-            Ok(()) => Ok(Box::new(file)),
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(io::Error::from(io::ErrorKind::WouldBlock)),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        // Somebody may remove the file while it is locked, and the next process would make and lock another one: the directory itself is
+        // locked as well, where its file system can do that (NFS can't).
+        let directory = File::open(&self.directory)?;
+        match directory.try_lock() {
             Err(TryLockError::WouldBlock) => Err(io::Error::from(io::ErrorKind::WouldBlock)),
-            Err(TryLockError::Error(error)) => Err(error),
+            Ok(()) | Err(TryLockError::Error(_)) => Ok(Box::new((file, directory))),
         }
     }
 }
@@ -152,6 +177,42 @@ mod tests {
         assert_eq!(second.map(|_| ()).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         drop(held);
         assert!(disk.lock("LOCK").is_ok());
+    }
+
+    #[test]
+    fn a_directory_is_locked_also_when_somebody_has_removed_the_lock_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = FileDisk::open(directory.path()).unwrap();
+        let held = disk.lock("LOCK").unwrap();
+        fs::remove_file(directory.path().join("LOCK")).unwrap();
+        let second = FileDisk::open(directory.path()).unwrap();
+        assert_eq!(second.lock("LOCK").map(|_| ()).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        drop(held);
+        assert!(second.lock("LOCK").is_ok());
+    }
+
+    #[test]
+    fn no_name_changes_in_a_directory_that_took_the_place_of_the_one_in_use_until_that_is_back() {
+        let parent = tempfile::tempdir().unwrap();
+        let (place, away) = (parent.path().join("journal"), parent.path().join("away"));
+        let disk = FileDisk::open(&place).unwrap();
+        disk.create("x").unwrap();
+        fs::rename(&place, &away).unwrap();
+        assert!(disk.create("y").is_err(), "there is none");
+        let other = FileDisk::open(&place).unwrap();
+        other.create("x").unwrap().write_at(b"others", 0).unwrap();
+        assert!(disk.create("x").is_err());
+        assert!(disk.create("y").is_err());
+        assert!(disk.rename("x", "z").is_err());
+        assert!(disk.unlink("x").is_err());
+        assert_eq!(other.list().unwrap(), ["x"]);
+        assert_eq!(fs::read(place.join("x")).unwrap(), b"others");
+        // Back under its name, or reached by another way, it is the same one.
+        fs::remove_dir_all(&place).unwrap();
+        std::os::unix::fs::symlink(&away, &place).unwrap();
+        disk.create("y").unwrap();
+        disk.unlink("x").unwrap();
+        assert_eq!(disk.list().unwrap(), ["y"]);
     }
 
     #[test]
