@@ -13,6 +13,7 @@ mod groups;
 mod handover;
 mod import;
 mod kept;
+mod listeners;
 mod locks;
 mod long_names;
 mod long_replies;

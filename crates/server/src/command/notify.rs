@@ -27,6 +27,9 @@ use crate::shard::Shard;
 pub(super) const EVENTS_AT_ONCE: usize = 1024;
 pub(super) const NAMES_BYTES_AT_ONCE: usize = 64 << 10;
 
+/// Deliveries of a turn behind which no event is published at once: thousands may listen to each. Some 0.5 ms.
+const DELIVERIES_AT_ONCE: u64 = 32_768;
+
 /// Events that are published between two readings of the clock.
 const EVENTS_PER_CLOCK_READ: usize = 32;
 
@@ -41,15 +44,16 @@ const CLASSES: [(EventClasses, bool); 6] = [
 ];
 
 impl Shard {
-    /// Publishes the events of a write: very many in slices, between which others are served, and so one whose patterns take long to
-    /// find. What is published on this shard later comes behind them, and its connection waits until they are out.
+    /// Publishes the events of a write: very many in slices, between which others are served, and so those of which very many are told,
+    /// and one whose patterns take long to find. What is published on this shard later comes behind them, and its connection waits until they are out.
     pub(super) fn publish_events(&mut self, changes: &mut Changes) {
         let is_little =
             changes.events().len() <= EVENTS_AT_ONCE && changes.names_bytes() <= NAMES_BYTES_AT_ONCE;
         let (mut published, mut told) = (0, Told::default());
         if is_little && self.own_letters == 0 && self.wide.is_empty() {
             for event in changes.events() {
-                if !self.publish_event(event, &mut told, None) {
+                let has_time = self.deliveries_now() < DELIVERIES_AT_ONCE;
+                if !has_time || !self.publish_event(event, &mut told, None) {
                     break;
                 }
                 (published, told) = (published + 1, Told::default());
@@ -79,7 +83,8 @@ impl Shard {
                 late.events.advance();
                 (late.told, published) = (Told::default(), published + 1);
             }
-            let reads_clock = !is_done || published % EVENTS_PER_CLOCK_READ == 0;
+            let is_much = self.deliveries_now() >= DELIVERIES_AT_ONCE;
+            let reads_clock = is_much || !is_done || published % EVENTS_PER_CLOCK_READ == 0;
             if reads_clock && until.is_some_and(|until| Instant::now() >= until) {
                 break;
             }

@@ -796,3 +796,21 @@ fn on_a_node_that_leads_no_more_nothing_is_taken_for_those_who_are_left() {
     assert!(answered(&mut log).is_empty());
     assert_eq!(execute(&partitions, "llen k", &mut log), format!(":{}\r\n", THOUSANDS as usize - taken));
 }
+
+#[test]
+fn of_those_who_wait_for_thousands_of_keys_each_few_are_served_at_once() {
+    let partitions = Partitions::new(64, 16);
+    let mut log = Changes::default();
+    let keys: Vec<String> = (0..2_000).map(|number| format!("k{number}")).collect();
+    for client in 1..=100 {
+        let scene = Scene { caller: Caller { client, ..SCENE.caller }, ..SCENE };
+        let (mut out, request) = (Vec::new(), format!("blpop {} 0", keys.join(" ")));
+        let mut reply = Reply::new(&mut out, Proto::Resp2);
+        with_request(&request, |row, args| partitions.execute(row, args, scene, &mut log, &mut reply))
+            .expect("it waits");
+    }
+    execute(&partitions, &format!("rpush k7 {}", "x ".repeat(100)), &mut log);
+    let at_once = log.served().count();
+    assert!((1..20).contains(&at_once), "each leaves 2 000 queues: {at_once}");
+    assert!(log.take_unserved(), "the others are served in slices");
+}

@@ -18,7 +18,6 @@ use sterna_protocol::Proto;
 use crate::acl::User;
 use crate::connection::chunk::Range;
 use crate::connection::client::ClientId;
-use crate::mailbox::Mail;
 use crate::shard::Shard;
 use crate::tracking::beginnings_of;
 
@@ -37,7 +36,12 @@ pub(crate) struct Local {
     pub(super) is_read: bool,
     /// Pushes for the connection being served.
     pub(super) own: Vec<Range>,
+    /// How many readers of keys were told in this turn.
+    pub(super) told: usize,
 }
+
+/// Keys of a batch that are told of together: some 1 ms, if each has a prefix of its own.
+const BATCH_KEYS_MAX: usize = 512;
 
 impl Local {
     pub(super) fn add(&mut self, prefix: &[u8], slot: usize) {
@@ -82,18 +86,26 @@ impl Shard {
 
     /// Called once a turn, when its replies stand in their queues, and in a script that changes very much.
     pub(crate) fn broadcast_changes(&mut self) {
+        self.tracking.told = 0;
         if self.tracking.changed.is_empty() {
             return;
         }
-        let batch = Arc::new(std::mem::take(&mut self.tracking.changed));
+        let mut rest = std::mem::take(&mut self.tracking.changed);
         self.tracking.changed_bytes = 0;
-        let server = Arc::clone(&self.server);
-        for shard in server.tracking.broadcasting_shards() {
-            if shard == self.index {
-                self.tell_of_batch(&batch);
-            } else {
-                self.post(shard, Mail::Invalidate(Invalidation::Batch(Arc::clone(&batch))));
+        let (server, mut is_first) = (Arc::clone(&self.server), true);
+        while !rest.is_empty() {
+            let next = rest.keys().nth(BATCH_KEYS_MAX).cloned();
+            let behind = next.map(|key| rest.split_off(&*key)).unwrap_or_default();
+            let batch = Arc::new(std::mem::replace(&mut rest, behind));
+            for shard in server.tracking.broadcasting_shards() {
+                // Of very many the others are told in slices, as those of other shards are.
+                if shard == self.index && is_first {
+                    self.tell_of_batch(&batch);
+                } else {
+                    self.post_news(shard, Invalidation::Batch(Arc::clone(&batch)));
+                }
             }
+            is_first = false;
         }
     }
 

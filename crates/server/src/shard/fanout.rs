@@ -158,6 +158,12 @@ impl Shard {
         self.server.shards[self.index].traffic.note(sample, message, patterns, self.clock.instant);
     }
 
+    /// Deliveries to connections of this shard in this turn.
+    #[inline]
+    pub(crate) fn deliveries_now(&self) -> u64 {
+        self.fanout.tally.deliveries()
+    }
+
     /// Takes over what was counted in this turn, so that whoever is sent anything finds it in INFO.
     pub(crate) fn note_traffic(&mut self) {
         if !self.fanout.tally.is_empty() {

@@ -13,6 +13,7 @@ use sterna_keyspace::Served;
 
 use crate::connection::pipe::Pipe;
 use crate::connection::state::{ConnectionRef, Wait, Waiting};
+use crate::invalidation::Invalidation;
 use crate::journaling::Outcome;
 use crate::late_events::LateEvents;
 use crate::mailbox::{Ack, Letter, Mail, bytes_of_served};
@@ -114,7 +115,7 @@ impl Shard {
         }
     }
 
-    /// A letter with messages or events is about to be put into this shard's mail, by itself.
+    /// A letter with messages, events or news is about to be put into this shard's mail, by itself.
     pub(crate) fn note_own_letter(&mut self) {
         self.own_letters += 1;
         self.inbox.has_more = true;
@@ -135,12 +136,35 @@ impl Shard {
             Mail::Published(parcel) => self.inbox.parcel = Some((letter.from, parcel)),
             Mail::Events(late) => self.publish_some(letter.from, letter.bytes, late, Some(until)),
             Mail::ServedMany(served) => self.deliver_many(letter.from, letter.bytes, served, until),
+            mail if self.is_own_news(letter.from, &mail) => self.tell_own_news(letter.bytes, mail),
             mail => {
                 self.handle_mail(mail);
                 self.give_credit(letter.from, letter.bytes);
                 self.inbox.handled += 1;
             }
         }
+    }
+
+    /// Whether it is news of this shard for its own connections: those are put off only where they are very many, and what is published
+    /// behind them comes behind them.
+    fn is_own_news(&self, from: usize, mail: &Mail) -> bool {
+        let is_news = matches!(mail, Mail::Invalidate(Invalidation::Key { .. } | Invalidation::Batch(_)));
+        is_news && from == self.index
+    }
+
+    fn tell_own_news(&mut self, bytes: usize, news: Mail) {
+        self.handle_mail(news);
+        self.give_credit(self.index, bytes);
+        self.end_letter(self.index);
+    }
+
+    /// Mails news; what is for this shard itself is told when it is its turn.
+    pub(super) fn post_news(&mut self, shard: usize, news: Invalidation) {
+        if shard == self.index {
+            self.end_run();
+            self.note_own_letter();
+        }
+        self.post(shard, Mail::Invalidate(news));
     }
 
     /// Publishes events until the time is up; the rest comes next.
@@ -270,6 +294,7 @@ impl Shard {
             match letter.mail {
                 Mail::Events(late) => self.publish_some(letter.from, letter.bytes, late, None),
                 Mail::Published(mut parcel) => self.hand_out_at_once(letter.from, &mut parcel),
+                mail if self.is_own_news(letter.from, &mail) => self.tell_own_news(letter.bytes, mail),
                 mail => passed_over.push_back(Letter { mail, ..letter }),
             }
         }

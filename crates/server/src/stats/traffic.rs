@@ -116,6 +116,12 @@ impl Tally {
         self.deliveries += count as u64;
     }
 
+    /// How many there have been since it was taken over.
+    #[inline]
+    pub(crate) fn deliveries(&self) -> u64 {
+        self.deliveries
+    }
+
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.published == 0 && self.deliveries == 0
