@@ -4,7 +4,7 @@
 //! the flags of the key's watchers; EXEC reads its own. While nobody watches, a touch costs one branch.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use hashbrown::HashTable;
 use smallvec::SmallVec;
@@ -52,6 +52,29 @@ struct WatchedKey {
     by: SmallVec<[Arc<Watch>; 1]>,
     /// How many of them are gone and still in their places, or a few more.
     gone: usize,
+    /// So many of the first are broken: an earlier touch has told them. Under the lock of the key's partition, as all here.
+    broken: AtomicUsize,
+}
+
+impl WatchedKey {
+    /// The key was touched. Cost: amortised O(1) for each time that it was watched.
+    fn touch(&self) {
+        self.by[self.broken.load(Ordering::Relaxed)..].iter().for_each(|watch| watch.set_broken());
+        self.broken.store(self.by.len(), Ordering::Relaxed);
+    }
+
+    /// Forgets those who are gone.
+    fn sweep(&mut self) {
+        let (mut nth, first, mut left) = (0, *self.broken.get_mut(), 0);
+        self.by.retain(|by| {
+            let is_here = !by.is_gone.load(Ordering::Relaxed);
+            left += usize::from(is_here && nth < first);
+            nth += 1;
+            is_here
+        });
+        *self.broken.get_mut() = left;
+        self.gone = 0;
+    }
 }
 
 /// What a watched key takes beside its bytes: its place in the table, of which a part is free.
@@ -68,7 +91,7 @@ impl Watched {
             Some(watched) => watched.by.push(watch.clone()),
             None => {
                 let by = SmallVec::from_elem(watch.clone(), 1);
-                let new = WatchedKey { hash, db, key: key.into(), by, gone: 0 };
+                let new = WatchedKey { hash, db, key: key.into(), by, gone: 0, broken: AtomicUsize::new(0) };
                 self.keys.insert_unique(hash, new, |watched| watched.hash);
             }
         }
@@ -83,8 +106,7 @@ impl Watched {
             let watched = entry.get_mut();
             watched.gone += 1;
             if watched.by.len() <= FEW || watched.gone > watched.by.len() / 2 {
-                watched.by.retain(|by| !by.is_gone.load(Ordering::Relaxed));
-                watched.gone = 0;
+                watched.sweep();
             }
             if watched.by.is_empty() {
                 entry.remove();
@@ -117,7 +139,7 @@ impl Watched {
     #[cold]
     fn touch_watched(&self, db: usize, hash: u64, key: &[u8]) {
         if let Some(watched) = self.keys.find(hash, |watched| watched.db == db && *watched.key == *key) {
-            watched.by.iter().for_each(|watch| watch.set_broken());
+            watched.touch();
         }
     }
 
@@ -131,7 +153,7 @@ impl Watched {
     pub(crate) fn touch_where(&self, db: usize, exists: impl Fn(u64, &[u8]) -> bool) {
         for watched in self.keys.iter().filter(|watched| watched.db == db) {
             if exists(watched.hash, &watched.key) {
-                watched.by.iter().for_each(|watch| watch.set_broken());
+                watched.touch();
             }
         }
     }
@@ -164,6 +186,24 @@ mod tests {
             }
             assert!(watched.keys.is_empty());
             assert!(watches.iter().all(|watch| Arc::strong_count(watch) == 1));
+        }
+    }
+
+    #[test]
+    fn who_begins_to_watch_a_key_that_was_touched_is_told_of_the_next_touch_whoever_has_gone() {
+        let mut watched = Watched::default();
+        let mut watches: Vec<Arc<Watch>> = Vec::new();
+        for round in 0..20 {
+            let new: Vec<Arc<Watch>> = (0..50).map(|_| Arc::default()).collect();
+            new.iter().for_each(|watch| watched.add(0, 1, b"a", watch));
+            watches.extend(new.iter().cloned());
+            assert!(new.iter().all(|watch| !watch.is_broken()), "{round}");
+            // Of those who were told and of those who were not some go, so that the others are swept together.
+            for watch in watches.extract_if(.., |watch| Arc::as_ptr(watch).addr() / 64 % 3 != 0) {
+                watched.remove(0, 1, b"a", &watch);
+            }
+            watched.touch(0, 1, b"a");
+            assert!(watches.iter().all(|watch| watch.is_broken()), "{round}");
         }
     }
 }

@@ -18,7 +18,7 @@ use super::Failure;
 use super::published::Message;
 use super::script::{ENDED, Place, ScriptCall, compile_ahead, needs_engine};
 use super::table::{Row, Runs, runs};
-use super::transaction_size::{QUICK_BYTES_MAX, is_long, names_long};
+use super::transaction_size::{QUICK_BYTES_MAX, is_long, names_long, reports_much};
 use crate::apart::{Request, Task};
 use crate::connection::client::mark;
 use crate::connection::state::Wait;
@@ -280,12 +280,13 @@ impl Shard {
         })
     }
 
-    /// Whether it walks past very many clients, users or channels, or ends very many subscriptions.
+    /// Whether it walks past very many clients, users, channels or slow commands, or ends very many subscriptions.
     fn lists_much(&self, slot: usize, transaction: &Transaction) -> bool {
         let is_much = |(row, args): &(&'static Row, OwnedArgs)| {
             row.has(Flags::LISTS) && self.lists_many(slot, row, args.args())
         };
         transaction.queued.iter().any(is_much)
+            || reports_much(transaction, self.server.connected.load(Relaxed))
     }
 
     /// The partitions of all keys that the transaction's commands and watches name; where they are many, all: finding out

@@ -13,6 +13,10 @@ pub(super) const QUICK_COMMANDS_MAX: usize = 256;
 /// Commands that tell of the server which are run in one piece: INFO, the longest of them, takes some 0.2 ms.
 const QUICK_REPORTS_MAX: usize = 16;
 
+/// The same, where there are so many clients.
+const REPORTS_OF_MANY_MAX: usize = 2;
+const MANY_CLIENTS: usize = 1_000;
+
 /// Bytes of what is queued, and of the values that it may read or write as a whole, that are no reason to take slices.
 pub(super) const QUICK_BYTES_MAX: usize = 640 << 10;
 
@@ -29,11 +33,19 @@ pub(super) fn is_long(transaction: &Transaction) -> bool {
         || transaction.queued.iter().filter(|(row, _)| reports(row)).nth(QUICK_REPORTS_MAX).is_some()
 }
 
-/// Whether a command tells of the server, and not of keys.
+/// Whether there is so much that tells of the server, where its clients are very many: INFO adds up what they have, which takes a
+/// millisecond for ten thousand.
+pub(super) fn reports_much(transaction: &Transaction, clients: usize) -> bool {
+    clients > MANY_CLIENTS
+        && transaction.queued.iter().filter(|(row, _)| reports(row)).nth(REPORTS_OF_MANY_MAX).is_some()
+}
+
+/// Whether a command tells of the server, and not of keys, or walks past its clients.
 fn reports(row: &Row) -> bool {
-    row.spec.group == Group::Server
-        && matches!(runs(row), Runs::Server(_))
-        && !row.has(Flags::WRITE.union(Flags::CHANGES_SETTINGS).union(Flags::FAST))
+    row.has(Flags::LISTS) && row.spec.group != Group::Pubsub
+        || row.spec.group == Group::Server
+            && matches!(runs(row), Runs::Server(_))
+            && !row.has(Flags::WRITE.union(Flags::CHANGES_SETTINGS).union(Flags::FAST))
 }
 
 /// Whether a command answers elements of what its keys hold.

@@ -1,12 +1,13 @@
 //! What SLOWLOG shows: the commands that took longest.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Slow commands, newest first.
 #[derive(Debug, Default)]
 pub(crate) struct SlowLog {
-    pub(crate) entries: VecDeque<Entry>,
+    pub(crate) entries: VecDeque<Arc<Entry>>,
     pub(crate) next_id: i64,
 }
 

@@ -460,12 +460,13 @@ impl Shard {
     }
 
     /// Whether what a row of `Flags::LISTS` asks for is much: channels, those that match a pattern or all; all subscriptions of the
-    /// connection, which it ends; or clients and users.
+    /// connection, which it ends; or clients, users and slow commands.
     pub(crate) fn lists_many(&self, slot: usize, row: &Row, args: Args<'_>) -> bool {
         let held = &self.connections[slot].subscriptions;
         if row.spec.group != Group::Pubsub {
             self.server.connected.load(Relaxed) > LISTED_MAX
                 || self.server.users.read().iter().count() > LISTED_MAX
+                || self.server.slowlog.lock().entries.len() > LISTED_MAX
         } else if row.has(Flags::IN_PARTS) {
             let bytes = || ALL_KINDS.iter().map(|&kind| held.name_bytes(kind)).sum::<usize>();
             args.len() == 1 && (held.len_of_all() > PART_SUBSCRIPTIONS || bytes() > PART_BYTES)

@@ -12,7 +12,7 @@
 
 use std::sync::atomic::Ordering;
 
-use sterna_command::{Command, ReplyShape, Spec};
+use sterna_command::{Command, Flags, ReplyShape, Spec};
 
 use super::super::{Call, Failure, Run};
 use super::filter::{Filter, Of};
@@ -26,7 +26,7 @@ pub(super) const KILL: Command<Run> = row(
     Spec {
         name: "kill",
         arity: -3,
-        flags: ADMIN,
+        flags: ADMIN.union(Flags::LISTS),
         complexity: "O(N), N connections",
         summary: "Closes the connection from an address, or all that meet the conditions, and counts them. NOT- \
                   before a condition turns it round.",
