@@ -109,9 +109,10 @@ fn extremes(row: &OptionRow) -> Vec<(String, bool)> {
             ((i128::from(max) + 1).to_string(), false),
             ((i128::from(min) - 1).to_string(), false),
         ],
-        Kind::Memory { min, .. } => vec![
+        Kind::Memory { min, max, .. } => vec![
             (min.to_string(), true),
-            (i64::MAX.to_string(), true),
+            (max.to_string(), true),
+            ((i128::from(max) + 1).to_string(), false),
             (u128::MAX.to_string(), false),
             ("-1".to_owned(), false),
         ],

@@ -172,6 +172,13 @@ pub const DIFFERENCES: &[Difference] = &[
         reason: "None has a use for more, and copying and comparing it would keep the other clients waiting.",
     },
     Difference {
+        name: "argument-bytes-max",
+        redis: "takes any `proto-max-bulk-len`",
+        sterna: "takes one of up to 1073741823 bytes, and refuses a larger one, at the start as well; a string has at most 512 MB, \
+                 whatever it says",
+        reason: "Members of a sorted set stand side by side, at places that are 32-bit numbers.",
+    },
+    Difference {
         name: "name-bytes",
         redis: "takes a key, a channel or a pattern of up to `proto-max-bulk-len`, which is 512 MB",
         sterna: "answers `ERR the request is too long …` to a name of more than 2 MiB, to a pattern of more than 256 KiB that is \

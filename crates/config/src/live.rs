@@ -289,10 +289,7 @@ mod tests {
             ),
             (
                 &["proto-max-bulk-len", "1"],
-                failed(
-                    "proto-max-bulk-len",
-                    "argument must be between 1048576 and 9223372036854775807 inclusive",
-                ),
+                failed("proto-max-bulk-len", "argument must be between 1048576 and 1073741823 inclusive"),
             ),
             (
                 &["client-output-buffer-limit", "normal  4  5 6"],

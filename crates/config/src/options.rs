@@ -22,7 +22,7 @@ use super::origins::Origins;
 use super::pusher::PusherApps;
 use super::retain::RetainRules;
 use super::row::{Mutability, OptionRow, Section};
-use super::value::{Kind, Value};
+use super::value::{Kind, MEMORY_MAX, Value};
 
 /// The doc, field, type and default; then section, name, kind, mutability and, if any, unsupported values.
 macro_rules! options {
@@ -329,7 +329,7 @@ options! {
 
     /// Longest argument of a request.
     proto_max_bulk_len: u64 = 512 << 20,
-        Clients "proto-max-bulk-len", memory(1 << 20), RunTime;
+        Clients "proto-max-bulk-len", memory_up_to(1 << 20, BULK_MAX), RunTime;
 
     /// Keys that are remembered for those who cache what they have read (CLIENT TRACKING); 0: any number.
     tracking_table_max_keys: u64 = 1_000_000,
@@ -596,6 +596,9 @@ options! {
         Process "pidfile", Kind::Path, Start;
 }
 
+/// Bytes of the longest argument: places in a part of a sorted set, which has up to four times its longest member, are 32-bit numbers.
+const BULK_MAX: u64 = (1 << 30) - 1;
+
 /// The largest `int` of C, which bounds many of Redis's options.
 const INT: i64 = i32::MAX as i64;
 
@@ -608,11 +611,15 @@ const fn count(unit: &'static str) -> Kind {
 }
 
 const fn memory(min: u64) -> Kind {
-    Kind::Memory { min, unsigned: false }
+    Kind::Memory { min, max: MEMORY_MAX, unsigned: false }
+}
+
+const fn memory_up_to(min: u64, max: u64) -> Kind {
+    Kind::Memory { min, max, unsigned: false }
 }
 
 const fn unsigned_memory(min: u64) -> Kind {
-    Kind::Memory { min, unsigned: true }
+    Kind::Memory { min, max: MEMORY_MAX, unsigned: true }
 }
 
 fn address(host: &str, optional: bool) -> BindAddress {
@@ -669,7 +676,7 @@ mod tests {
             let bounds = match row.kind {
                 Kind::Int { min, max, .. } => [min.to_string(), max.to_string()],
                 Kind::Count { .. } => ["0".to_owned(), i64::MAX.to_string()],
-                Kind::Memory { min, .. } => [min.to_string(), i64::MAX.to_string()],
+                Kind::Memory { min, max, .. } => [min.to_string(), max.to_string()],
                 _ => continue,
             };
             for bound in bounds {

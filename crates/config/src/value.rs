@@ -31,6 +31,8 @@ pub enum Kind {
     Memory {
         /// Smallest, in bytes.
         min: u64,
+        /// Largest, in bytes.
+        max: u64,
         /// Redis holds it in an unsigned number, which shows in the error for one that is too large.
         unsigned: bool,
     },
@@ -57,6 +59,9 @@ impl Kind {
     }
 }
 
+/// The largest number of bytes that an option without a bound of its own takes.
+pub(crate) const MEMORY_MAX: u64 = i64::MAX as u64;
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
@@ -64,8 +69,9 @@ impl fmt::Display for Kind {
             Kind::Int { min, max: i64::MAX, unit } => write!(f, "{unit}, from {min}"),
             Kind::Int { min, max, unit } => write!(f, "{unit}, {min} to {max}"),
             Kind::Count { unit } => write!(f, "{unit}, from 0"),
-            Kind::Memory { min: 0, .. } => f.write_str("bytes"),
-            Kind::Memory { min, .. } => write!(f, "bytes, from {min}"),
+            Kind::Memory { min: 0, max: MEMORY_MAX, .. } => f.write_str("bytes"),
+            Kind::Memory { min, max: MEMORY_MAX, .. } => write!(f, "bytes, from {min}"),
+            Kind::Memory { min, max, .. } => write!(f, "bytes, {min} to {max}"),
             Kind::MemoryOrPercent => f.write_str("bytes, or percent"),
             Kind::Octal => f.write_str("octal permissions"),
             Kind::Text => f.write_str("text"),
@@ -257,13 +263,12 @@ fn number(word: &[u8], kind: Kind) -> Result<i128, ValueError> {
             ..0 => return Err(ValueError::NotUnsigned),
             number => (i128::from(number), 0, i128::from(i64::MAX)),
         },
-        Kind::Memory { min, unsigned } => {
+        Kind::Memory { min, max, unsigned } => {
             let bytes = i128::try_from(memory(word).ok_or(ValueError::NotMemory)?).unwrap_or(i128::MAX);
-            let max = i128::from(i64::MAX);
-            if unsigned && bytes > max {
+            if unsigned && bytes > i128::from(i64::MAX) {
                 return Err(ValueError::NotUnsigned);
             }
-            (bytes, i128::from(min), max)
+            (bytes, i128::from(min), i128::from(max))
         }
         _ => {
             let text = utf8(word).map_err(|_| ValueError::NotOctal)?;

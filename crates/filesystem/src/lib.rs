@@ -58,9 +58,14 @@ pub fn write(path: impl AsRef<Path>, bytes: &[u8]) -> io::Result<()> {
     create(path)?.write_all(bytes)
 }
 
+/// Opens a directory, to lock it, to sync the names in it, or to know it again.
+pub fn open_directory(path: impl AsRef<Path>) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(path)
+}
+
 /// Syncs the names in a directory.
 pub fn sync_directory(path: impl AsRef<Path>) -> io::Result<()> {
-    OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(path)?.sync_all()
+    open_directory(path)?.sync_all()
 }
 
 /// Whether a path is the name of a descriptor of the process, as `/dev/stdin` is and what a shell gives for `<(command)`.

@@ -31,14 +31,14 @@ impl FileDisk {
                 sterna_filesystem::sync_directory(holder)?;
             }
         }
-        Ok(FileDisk { opened: File::open(&directory)?, directory })
+        Ok(FileDisk { opened: sterna_filesystem::open_directory(&directory)?, directory })
     }
 
     /// Uses `directory` as it is; `NotFound` if it is not there. For tools that must not leave anything behind.
     pub fn existing(directory: impl Into<PathBuf>) -> io::Result<Self> {
         let directory = directory.into();
         if fs::metadata(&directory)?.is_dir() {
-            Ok(FileDisk { opened: File::open(&directory)?, directory })
+            Ok(FileDisk { opened: sterna_filesystem::open_directory(&directory)?, directory })
         } else {
             Err(io::Error::from(io::ErrorKind::NotADirectory))
         }
@@ -112,7 +112,7 @@ impl Disk for FileDisk {
     }
 
     fn sync_dir(&self) -> io::Result<()> {
-        sterna_filesystem::sync_directory(&self.directory)
+        self.opened.sync_all()
     }
 
     fn lock(&self, name: &str) -> io::Result<Box<dyn Send>> {
@@ -126,7 +126,7 @@ impl Disk for FileDisk {
         }
         // Somebody may remove the file while it is locked, and the next process would make and lock another one: the directory itself is
         // locked as well, where its file system can do that (NFS can't).
-        let directory = File::open(&self.directory)?;
+        let directory = sterna_filesystem::open_directory(&self.directory)?;
         match directory.try_lock() {
             Err(TryLockError::WouldBlock) => Err(io::Error::from(io::ErrorKind::WouldBlock)),
             Ok(()) | Err(TryLockError::Error(_)) => Ok(Box::new((file, directory))),

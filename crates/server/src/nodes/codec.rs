@@ -58,7 +58,7 @@ const HEADER: usize = 9;
 
 /// Appends a message.
 pub(crate) fn write_forwarded(into: &mut Vec<u8>, kind: ChannelKind, channel: &[u8], payload: &[u8]) {
-    // Neither is longer than `proto-max-bulk-len`, which is below 4 GiB.
+    // Neither is longer than `proto-max-bulk-len`, which is below 1 GiB.
     let length = |bytes: &[u8]| (bytes.len() as u32).to_le_bytes();
     into.reserve(HEADER + channel.len() + payload.len());
     into.push(kind as u8);
