@@ -306,7 +306,7 @@ impl Engine {
                 }
             };
             let (name, description) = (name.into(), description.map(Into::into));
-            library.functions.push(LibraryFunction { name, description, flags, id });
+            library.functions.push(Arc::new(LibraryFunction { name, description, flags, id }));
         }
         Ok(library)
     }

@@ -41,7 +41,7 @@ impl Registered {
 }
 
 /// A function of a library.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct LibraryFunction {
     /// Its name, as it was registered.
     pub name: Arc<str>,
@@ -61,15 +61,15 @@ pub struct Library {
     /// Its text, the first line included.
     pub code: Arc<[u8]>,
     /// Its functions, as they were registered.
-    pub functions: Vec<LibraryFunction>,
+    pub functions: Vec<Arc<LibraryFunction>>,
 }
 
 /// All libraries, and where each function is.
 #[derive(Debug, Default)]
 pub struct Libraries {
     by_name: BTreeMap<String, Library>,
-    /// By its name in lower case, the library of each and its place there.
-    functions: HashMap<String, (String, usize)>,
+    /// By their names in lower case, with the name of the library of each.
+    functions: HashMap<String, (Arc<LibraryFunction>, String)>,
     code_bytes: usize,
 }
 
@@ -85,9 +85,10 @@ impl Libraries {
     }
 
     /// The function of this name, in any case of its letters.
-    pub fn function(&self, name: &[u8]) -> Option<&LibraryFunction> {
-        let (library, place) = self.functions.get(&*name_of(name)?.to_ascii_lowercase())?;
-        self.by_name.get(library)?.functions.get(*place)
+    pub fn function(&self, name: &[u8]) -> Option<&Arc<LibraryFunction>> {
+        let name = name_of(name)?;
+        let found = self.functions.get(name).or_else(|| self.functions.get(&*name.to_ascii_lowercase()));
+        found.map(|(function, _)| function)
     }
 
     /// How many functions there are.
@@ -105,7 +106,7 @@ impl Libraries {
         let mut names = library.functions.iter().map(|function| &*function.name);
         names.find(|name| {
             let found = self.functions.get(&*name.to_ascii_lowercase());
-            found.is_some_and(|(of, _)| !goes(of))
+            found.is_some_and(|(_, of)| !goes(of))
         })
     }
 
@@ -126,8 +127,9 @@ impl Libraries {
     }
 
     pub(crate) fn insert(&mut self, library: Library) {
-        for (place, function) in library.functions.iter().enumerate() {
-            self.functions.insert(function.name.to_ascii_lowercase(), (library.name.clone(), place));
+        for function in &library.functions {
+            let entry = (Arc::clone(function), library.name.clone());
+            self.functions.insert(function.name.to_ascii_lowercase(), entry);
         }
         self.code_bytes += library.code.len();
         self.by_name.insert(library.name.clone(), library);

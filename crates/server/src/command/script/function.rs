@@ -31,8 +31,7 @@ pub(super) fn fcall(call: &mut ScriptCall<'_, '_>) -> Result<(), Failure> {
     let mode = Mode { is_readonly: call.row.has(sterna_command::Flags::READONLY) };
     call.check_pause(Some(function.flags))?;
     let permit = Permit::of(call, Some(function.flags), mode)?;
-    let name = std::sync::Arc::clone(&function.name);
-    run(call, permit, Some(&name), |engine, guest, reply| {
+    run(call, permit, Some(&function.name), |engine, guest, reply| {
         let (keys, args) = (args.iter().skip(3).take(keys), args.iter().skip(3 + keys));
         engine.call(&function, keys, args, guest, reply)
     })
