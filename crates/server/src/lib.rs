@@ -52,6 +52,7 @@ mod server;
 mod settings_files;
 mod shard;
 mod signal;
+mod slab;
 mod slots;
 mod start;
 mod stats;

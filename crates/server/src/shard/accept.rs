@@ -192,11 +192,10 @@ impl Shard {
         let fd = transport.fd().unwrap_or(-1);
         let sum = Arc::clone(&self.handle().client_bytes);
         let client = Arc::new(Client::new(id, self.index, fd, address, self.clock.now_ms, sum));
-        let entry = self.connections.vacant_entry();
-        let slot = entry.key();
+        let slot = self.connections.next_slot();
         let user = if vouched.is_some() { None } else { server.user_without_password() };
         let me = ConnectionRef { slot, id };
-        entry.insert(Connection::new(me, transport, Arc::clone(&client), user, self.clock.now_ms));
+        self.connections.insert(Connection::new(me, transport, Arc::clone(&client), user, self.clock.now_ms));
         client.slot.store(slot as u32, Relaxed);
         self.handle().clients.lock().insert(id, client);
         let is_known = vouched.is_none_or(|vouched| self.set_vouched(slot, vouched));

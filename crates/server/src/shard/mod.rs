@@ -65,7 +65,6 @@ use std::time::{Duration, Instant};
 
 use mio::event::Event;
 use mio::{Events, Poll, Token};
-use slab::Slab;
 use sterna_keyspace::Garbage;
 use sterna_protocol::Parser;
 use sterna_pubsub::ChannelIndex;
@@ -80,6 +79,7 @@ use crate::late_events::LateLetters;
 use crate::log_limit::Cause;
 use crate::parcel::Namespace;
 use crate::server::{Server, ShardHandle};
+use crate::slab::Slab;
 use crate::time::Clock;
 pub(crate) use accept::Listeners;
 pub(crate) use credit::Creditor;
@@ -481,7 +481,7 @@ impl Shard {
         }
         self.leave_all(slot);
         self.release(slot);
-        let mut connection = self.connections.remove(slot);
+        let Some(mut connection) = self.connections.remove(slot) else { return };
         let page = connection.page.take();
         if page.is_none() {
             connection.transport.close_notify();

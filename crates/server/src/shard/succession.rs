@@ -367,7 +367,7 @@ impl Shard {
         if self.connections[slot].transport.deregister(registry).is_err() {
             return self.close(slot, CloseReason::SocketError);
         }
-        let connection = self.connections.remove(slot);
+        let Some(connection) = self.connections.remove(slot) else { return };
         let target = &self.server.shards[shard];
         let client = Arc::new(connection.client.moved_to(shard, Arc::clone(&target.client_bytes)));
         connection.client.set_memory(0, 0);
@@ -382,11 +382,10 @@ impl Shard {
 
     /// Takes in a connection that another shard had.
     pub(super) fn take_in(&mut self, mover: Mover) {
-        let entry = self.connections.vacant_entry();
-        let slot = entry.key();
+        let slot = self.connections.next_slot();
         let me = ConnectionRef { slot, id: mover.client.id };
         let client = Arc::clone(&mover.client);
-        let connection = entry.insert(Connection::of_mover(me, mover));
+        let connection = self.connections.insert(Connection::of_mover(me, mover));
         client.slot.store(slot as u32, std::sync::atomic::Ordering::SeqCst);
         if let Some(user) = connection.user.clone() {
             self.follow_latest(slot, &user);

@@ -291,11 +291,11 @@ impl Shard {
         let timeout_ms = if is_paused { 0 } else { u64::from(self.config.timeout) * 1000 };
         let proof_ms = u64::from(self.config.authentication_timeout) * 1000;
         let default_user_has_no_password = self.server.default_user_has_no_password();
-        let capacity = self.connections.capacity();
+        let slots = self.connections.slots();
         let mut settled_bytes = 0;
-        for _ in 0..CONNECTIONS_PER_TICK.min(capacity) {
+        for _ in 0..CONNECTIONS_PER_TICK.min(slots) {
             let slot = self.timers.round_at;
-            self.timers.round_at = if slot + 1 >= capacity { 0 } else { slot + 1 };
+            self.timers.round_at = if slot + 1 >= slots { 0 } else { slot + 1 };
             let Some(connection) = self.connections.get_mut(slot) else { continue };
             if connection.is_event_stream {
                 self.keep_stream_open(slot);
