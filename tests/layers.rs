@@ -12,6 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["signal"],
     &["ticks"],
     &["prefetch"],
+    &["slab"],
     &["time"],
     &["hooks"],
     &["process"],

@@ -644,6 +644,21 @@ fn a_transaction_that_asks_for_much_about_the_server_goes_on_in_slices() {
 }
 
 #[test]
+fn a_transaction_that_draws_keys_of_which_all_are_due_goes_on_in_slices() {
+    let server = Launch::shards(1).args(&["--enable-debug-command", "yes"]).start();
+    let mut client = server.connect();
+    client.request(&["DEBUG", "SET-ACTIVE-EXPIRE", "0"]);
+    // Each draw removes a key, and a transaction draws 25 000 times at most.
+    for from in (0..100_000).step_by(1_000) {
+        let pairs = (from..from + 1_000).flat_map(|number| [format!("key:{number}"), "x".to_owned()]);
+        let head = ["MSETEX", "1000"].into_iter().map(str::to_owned);
+        let tail = ["PX", "1"].into_iter().map(str::to_owned);
+        client.request(&head.chain(pairs).chain(tail).collect::<Vec<_>>());
+    }
+    assert_served_beside_exec(&server, &[&["RANDOMKEY"]; 250]);
+}
+
+#[test]
 fn a_transaction_that_looks_for_many_patterns_goes_on_in_slices() {
     let server = Launch::shards(1).start();
     let numbers: Vec<String> = (0..500).map(|number| number.to_string()).collect();

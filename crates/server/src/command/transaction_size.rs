@@ -10,7 +10,8 @@ use crate::partitions::{Held, Scene, Taken, keys_of};
 /// Commands that are run in one piece, if what they name is not long: some 0.1 ms.
 pub(super) const QUICK_COMMANDS_MAX: usize = 256;
 
-/// Commands that tell of the server which are run in one piece: INFO, the longest of them, takes some 0.2 ms.
+/// Commands that tell of the server, or of all keys, which are run in one piece: INFO, and RANDOMKEY where most keys are due, the longest
+/// of them, take some 0.2 ms.
 const QUICK_REPORTS_MAX: usize = 16;
 
 /// The same, where there are so many clients.
@@ -30,7 +31,12 @@ const LOOK_UP_BYTES: usize = 64;
 pub(super) fn is_long(transaction: &Transaction) -> bool {
     transaction.queued.len() > QUICK_COMMANDS_MAX
         || transaction.queued_bytes() > QUICK_BYTES_MAX
-        || transaction.queued.iter().filter(|(row, _)| reports(row)).nth(QUICK_REPORTS_MAX).is_some()
+        || transaction.queued.iter().filter(|(row, _)| surveys(row)).nth(QUICK_REPORTS_MAX).is_some()
+}
+
+/// Whether a command tells of the server, or of all keys.
+fn surveys(row: &Row) -> bool {
+    reports(row) || row.has(Flags::ALL_KEYS.union(Flags::READONLY))
 }
 
 /// Whether there is so much that tells of the server, where its clients are very many: INFO adds up what they have, which takes a
