@@ -213,7 +213,15 @@ pub(super) static ROWS: &[Command<Run>] = &[
                 },
                 shards,
             ),
-            row(Spec { name: "slaves", summary: "An older name of CLUSTER REPLICAS.", ..REPLICAS }, replicas),
+            row(
+                Spec {
+                    name: "slaves",
+                    since: "3.0.0",
+                    summary: "An older name of CLUSTER REPLICAS.",
+                    ..REPLICAS
+                },
+                replicas,
+            ),
             row(
                 Spec {
                     name: "slot-stats",

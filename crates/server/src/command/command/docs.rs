@@ -4,6 +4,7 @@ use sterna_protocol::Reply;
 
 use super::super::table::{Row, table};
 use super::super::{Call, Failure};
+use super::deprecated::{deprecated, is_internal};
 use super::key_specs::key_specs;
 use super::syntax::{Argument, Kind, parse};
 
@@ -30,10 +31,27 @@ fn describe(reply: &mut Reply<'_>, row: &Row) {
         ("complexity", spec.complexity),
     ];
     reply.bulk(row.full_name.as_bytes());
-    reply.map(facts.len() + usize::from(!arguments.is_empty()) + usize::from(!row.subcommands.is_empty()));
+    let deprecated = deprecated(&row.full_name);
+    let doc_flag = deprecated.map(|_| "deprecated").or(is_internal(&row.full_name).then_some("syscmd"));
+    reply.map(
+        facts.len()
+            + usize::from(doc_flag.is_some())
+            + 2 * usize::from(deprecated.is_some())
+            + usize::from(!arguments.is_empty())
+            + usize::from(!row.subcommands.is_empty()),
+    );
     for (name, fact) in facts {
         reply.bulk(name.as_bytes());
         reply.bulk(fact.as_bytes());
+    }
+    if let Some(flag) = doc_flag {
+        reply.bulk(b"doc_flags");
+        reply.set(1);
+        reply.simple(flag);
+    }
+    if let Some(deprecated) = deprecated {
+        field(reply, "deprecated_since", deprecated.since);
+        field(reply, "replaced_by", deprecated.replaced_by);
     }
     if !arguments.is_empty() {
         reply.bulk(b"arguments");

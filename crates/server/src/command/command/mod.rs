@@ -7,6 +7,7 @@
 //! | `keys`, `key_specs` | COMMAND GETKEYS: the keys of a request |
 //! | `page` | `docs/commands.md` |
 
+mod deprecated;
 mod docs;
 mod info;
 mod key_specs;
