@@ -54,8 +54,9 @@ local function all(...)
   return ...
 end
 
-local function call(f, ...)
-  return few(f(...))
+-- Calls what has no name here, for the interpreter names a local in errors: "bad argument #1 to '?'", as of what `pcall` itself calls.
+local function call(...)
+  return few((...)(select(2, ...)))
 end
 
 -- What `pcall` gives of an error: Redis gives the text of a table that has one.
@@ -158,6 +159,11 @@ end)
 -- How many places a C function has on the interpreter's stack, for its arguments and for what it returns.
 local PLACES = 8000
 
+-- As the interpreter takes a number for a whole one: it cuts what is behind the point.
+local function whole(number)
+  return number < 0 and -floor(-number) or floor(number)
+end
+
 globals.unpack = our.spreading(function(...)
   local t, from, to = ...
   if type(t) ~= "table" then
@@ -171,6 +177,9 @@ globals.unpack = our.spreading(function(...)
       argument(3, "unpack", "number", to)
     end
     return unpack(t, first, last)
+  end
+  if first % 1 ~= 0 or last % 1 ~= 0 then
+    first, last = whole(first), whole(last)
   end
   if first > last then
     return
