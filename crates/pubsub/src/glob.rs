@@ -49,6 +49,9 @@ const SEARCHED_PER_STEP: usize = 16;
 /// Bytes that are compared with several tokens at once in the time of a step.
 const PASSED_PER_STEP: usize = 2;
 
+/// Steps in the time that preparing a search for one of several tokens takes.
+const STEPS_PER_TOKEN: usize = 16;
+
 /// In a text of so many bytes it is worth preparing a search: which a pattern may ask for at each of a thousand stars, some 0.1 µs and
 /// no step each time. Tests have shorter texts.
 const LONG_TEXT_BYTES: usize = if cfg!(test) { 256 } else { 16 << 10 };
@@ -144,6 +147,7 @@ fn try_all<const IGNORE_CASE: bool>(pattern: &[u8], text: &[u8], steps_left: &mu
                         return false;
                     }
                     let begin = Begin::of::<IGNORE_CASE>(near_of(pattern, *steps_left), text.len());
+                    *steps_left = steps_left.saturating_sub(begin.steps());
                     let Some(place) = begin.first_place(text, steps_left) else { return false };
                     (text, retry) = (place, Some(Retry { pattern, place, begin }));
                     continue;
@@ -198,6 +202,8 @@ enum Begin<'p> {
     Set(Box<[bool; 256]>),
     /// In a long text: so many tokens that are not all bytes that stand for themselves.
     Tokens(Box<Tokens>),
+    /// In a long text: so many tokens that end the pattern, so they match its last bytes or nothing.
+    End(usize),
 }
 
 impl<'p> Begin<'p> {
@@ -206,9 +212,9 @@ impl<'p> Begin<'p> {
         let is_long = text_bytes >= LONG_TEXT_BYTES;
         if is_long
             && !IGNORE_CASE
-            && let Some(tokens) = Tokens::of(pattern)
+            && let Some(begin) = Tokens::begin(pattern)
         {
-            return Begin::Tokens(Box::new(tokens));
+            return begin;
         }
         match token(pattern) {
             _ if IGNORE_CASE => Begin::Anything,
@@ -221,6 +227,14 @@ impl<'p> Begin<'p> {
                 Begin::Set(Box::new(class.set()))
             }
             _ => Begin::Anything,
+        }
+    }
+
+    /// What it took to prepare, where that is much.
+    fn steps(&self) -> usize {
+        match self {
+            Begin::Tokens(tokens) => tokens.len * STEPS_PER_TOKEN,
+            _ => 0,
         }
     }
 
@@ -241,6 +255,7 @@ impl<'p> Begin<'p> {
                 *steps_left = steps_left.saturating_sub(passed / PASSED_PER_STEP);
                 place
             }
+            Begin::End(tokens) => text.len().checked_sub(*tokens).map(|at| &text[at..]),
         }
     }
 }
@@ -258,15 +273,18 @@ struct Tokens {
 }
 
 impl Tokens {
-    /// The tokens that `pattern` begins with, if a star follows them that ends the search, they are several and not all bytes, and none
-    /// is too long.
-    fn of(pattern: &[u8]) -> Option<Tokens> {
+    /// A search for the tokens that `pattern` begins with, if they are few, none is too long, and the pattern ends behind them; or a star
+    /// follows, and they are several and not all bytes.
+    fn begin<'p>(pattern: &'p [u8]) -> Option<Begin<'p>> {
         let first = pattern.first().copied().filter(|byte| is_literal(*byte));
         let mut tokens = Tokens { taken_by: [0; 256], len: 0, first };
         let (mut rest, mut are_all_bytes) = (pattern, true);
-        loop {
+        while !rest.is_empty() {
             match token(&rest[..rest.len().min(RUN_BYTES_MAX)])? {
-                (Token::Star, _) => return (tokens.len > 1 && !are_all_bytes).then_some(tokens),
+                (Token::Star, _) if tokens.len > 1 && !are_all_bytes => {
+                    return Some(Begin::Tokens(Box::new(tokens)));
+                }
+                (Token::Star, _) => return None,
                 _ if tokens.len == u64::BITS as usize => return None,
                 (one, behind) => {
                     let bytes = rest.len().min(RUN_BYTES_MAX) - behind.len();
@@ -279,6 +297,7 @@ impl Tokens {
                 }
             }
         }
+        Some(Begin::End(tokens.len))
     }
 
     fn push(&mut self, token: Token<'_>) {
@@ -637,12 +656,34 @@ mod tests {
         let text = vec![b'a'; bytes];
         let many = [b"*", &b"a?".repeat(31)[..], b"[^a]*"].concat();
         for pattern in [&b"*a?b*"[..], b"*a?a[^a]*", b"*?aaaaaaa\\b*", b"*[a-c]a[b-z]*", &many] {
-            let most = bytes / SEARCHED_PER_STEP + bytes / PASSED_PER_STEP + STEPS_MIN;
+            let prepared = pattern.len() * STEPS_PER_TOKEN;
+            let most = bytes / SEARCHED_PER_STEP + bytes / PASSED_PER_STEP + STEPS_MIN + prepared;
             let (is_match, steps) = match_counted(pattern, &text);
             assert!(!is_match && steps <= most, "{steps} steps");
             let (is_match, steps) = match_counted(pattern, &[&text[..], b"b"].concat());
             assert!(is_match && steps <= most, "{steps} steps");
         }
+    }
+
+    #[test]
+    fn what_follows_the_last_star_is_compared_with_the_end_of_a_text() {
+        let text = [&vec![b'a'; 300_000][..], b"cb"].concat();
+        for (pattern, is_match) in
+            [(&b"*a?b"[..], true), (b"*a?a", false), (b"*aab", false), (b"x*a?b", false)]
+        {
+            let (found, steps) = match_counted(pattern, &text);
+            assert!(
+                found == is_match && steps <= text.len() / SEARCHED_PER_STEP + STEPS_MIN,
+                "{steps} steps"
+            );
+        }
+    }
+
+    #[test]
+    fn preparing_a_search_for_very_many_tokens_is_counted() {
+        let pattern = [&b"*"[..], &[&b"?".repeat(63)[..], b"a*"].concat().repeat(900)].concat();
+        let (is_match, steps) = match_counted(&pattern, &vec![b'a'; 1 << 20]);
+        assert!(is_match && steps >= 900 * 64 * STEPS_PER_TOKEN, "{steps} steps");
     }
 
     /// differs=pattern-steps
