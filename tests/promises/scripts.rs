@@ -467,3 +467,40 @@ fn a_reply_that_a_script_has_no_memory_for_is_not_made() {
         assert_eq!(client.int(&["EVAL", "return #redis.call('get', 'k')", "0"]), 8_388_608);
     }
 }
+
+/// What is compiled ahead is kept for 64 requests.
+#[test]
+fn a_transaction_that_needs_more_compiled_than_is_kept_comes_to_its_end() {
+    let filler = "x".repeat(24 << 10);
+    let library =
+        |number: usize| format!("#!lua name=lib{number}\nredis.register_function('f{number}', print)");
+    let script = |number: usize| format!("return #'{filler}' + {number}");
+    let wrong = |number: usize| format!("return '{filler}' {number}");
+    for shards in SHARDS {
+        let server = Launch::shards(shards).start();
+        let mut client = server.connect();
+        let make: [(&[&str], &dyn Fn(usize) -> String, &[&str]); 3] = [
+            (&["FUNCTION", "LOAD"], &library, &[]),
+            (&["EVAL"], &script, &["0"]),
+            (&["EVAL"], &wrong, &["0"]),
+        ];
+        client.request(&["MULTI"]);
+        for (before, text, behind) in make {
+            for number in 0..100 {
+                let text = text(number);
+                client.request(&[before, &[text.as_str()], behind].concat());
+            }
+        }
+        client.send(&["EXEC"]);
+        let Value::Array(replies) = client.value() else { panic!("no replies") };
+        let (loaded, rest) = replies.split_at(100);
+        assert!(
+            loaded.iter().enumerate().all(|(n, reply)| *reply == Value::Bulk(format!("lib{n}").into_bytes()))
+        );
+        let (sums, errors) = rest.split_at(100);
+        let sum = |number: usize| Value::Int((24 << 10) + number as i64);
+        assert!(sums.iter().enumerate().all(|(number, reply)| *reply == sum(number)));
+        assert!(errors.len() == 100 && errors.iter().all(|reply| matches!(reply, Value::Error(_))));
+        assert_eq!(client.text(&["FUNCTION", "LOAD", "REPLACE", &library(7)]), "lib7");
+    }
+}

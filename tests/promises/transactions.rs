@@ -655,7 +655,7 @@ fn a_transaction_that_draws_keys_of_which_all_are_due_goes_on_in_slices() {
         let tail = ["PX", "1"].into_iter().map(str::to_owned);
         client.request(&head.chain(pairs).chain(tail).collect::<Vec<_>>());
     }
-    assert_served_beside_exec(&server, &[&["RANDOMKEY"]; 250]);
+    assert_served_beside_exec(&server, &[&["RANDOMKEY"][..]; 250]);
 }
 
 #[test]

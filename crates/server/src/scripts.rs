@@ -366,14 +366,25 @@ impl States {
         engine
     }
 
-    /// What is to be compiled before a request is executed.
-    pub(crate) fn ahead_of(&mut self, row: &Row, args: Args<'_>, libraries: &Libraries) -> Option<Ahead> {
+    /// What is to be compiled before a request is executed. Scripts of more than `hashed_left` bytes are not hashed here to find out whether
+    /// they are known; of others the bytes are taken from it.
+    pub(crate) fn ahead_of(
+        &mut self,
+        row: &Row,
+        args: Args<'_>,
+        libraries: &Libraries,
+        hashed_left: &mut usize,
+    ) -> Option<Ahead> {
         let code = row.spec.code;
         match code {
             Code::None => return None,
             Code::Script(at) => {
-                let body = args.get(at).filter(|body| body.len() >= LONG_SCRIPT_BYTES)?;
-                return (!self.scripts().knows(body)).then(|| Ahead::Script(body.to_vec()));
+                let is_long = LONG_SCRIPT_BYTES..=CODE_BYTES_MAX;
+                let body = args.get(at).filter(|body| is_long.contains(&body.len()))?;
+                let left = hashed_left.checked_sub(body.len());
+                *hashed_left = left.unwrap_or(0);
+                let is_known = left.is_some() && self.scripts().knows(body);
+                return (!is_known).then(|| Ahead::Script(body.to_vec()));
             }
             Code::Functions | Code::Library | Code::Libraries(_) => {}
         }

@@ -35,6 +35,9 @@ use crate::shard::long::Prepared;
 /// Keys that KEYS may look at at once.
 const QUICK_KEYS_MAX: usize = 8192;
 
+/// Bytes of the scripts of a transaction that are hashed in one piece: some 0.5 ms.
+const HASHED_BYTES_MAX: usize = 256 << 10;
+
 /// What a transaction is answered that changes settings, which is one piece, and may take long.
 const LONG_WITH_SETTINGS: Failure = Failure::of(
     "EXECABORT Transaction discarded because of: one that changes settings has at most 256 commands, of which 16 tell of \
@@ -86,7 +89,7 @@ impl Shard {
         } else {
             Way::AsLong
         };
-        let held = self.hold(&server, slot, (&transaction, &retained), needed, scene, way);
+        let held = self.hold(&server, slot, (&mut transaction, &retained), needed, scene, way);
         let (mut turn, mut held) = match held {
             Ok((_, held)) if held.is_busy() => {
                 let failure = self.keys_taken();
@@ -219,7 +222,7 @@ impl Shard {
         &mut self,
         server: &'s Arc<Server>,
         slot: usize,
-        (transaction, retained): (&Transaction, &[Vec<u8>]),
+        (transaction, retained): (&mut Transaction, &[Vec<u8>]),
         needed: Indices,
         scene: Scene,
         way: Way,
@@ -244,8 +247,11 @@ impl Shard {
         }
         let mut turn = self.script_turn(server, slot)?;
         if way == Way::AsScript {
-            let requests = transaction.queued.iter().map(|(row, args)| (*row, args.args()));
-            compile_ahead(server, &mut turn, requests)?;
+            let queued = transaction.queued.iter().skip(transaction.compiled_ahead);
+            let requests = queued.map(|(row, args)| (*row, args.args()));
+            let (looked_at, result) = compile_ahead(server, &mut turn, requests, HASHED_BYTES_MAX);
+            transaction.compiled_ahead += looked_at;
+            result?;
         }
         let mut held = partitions.hold_growing();
         held.add(needed);

@@ -18,6 +18,8 @@ pub(crate) struct Transaction {
     pub(crate) is_spoilt: bool,
     pub(crate) queued: Vec<(&'static Row, OwnedArgs)>,
     pub(crate) queued_bytes: usize,
+    /// How many of them have been looked at, while EXEC waits, for what is to be compiled before they are executed.
+    pub(crate) compiled_ahead: usize,
     /// DEBUG is queued, perhaps with sleeps that EXEC has yet to wait for.
     pub(crate) has_debug: bool,
     /// What is in the files that it asks for, once they have been read; empty while they are.

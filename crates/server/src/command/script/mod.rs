@@ -21,7 +21,7 @@ use sterna_script::{Engine, RunError, Script, ScriptFlags, Sha};
 use super::table::Row;
 use super::{Call, Failure};
 use crate::partitions::Held;
-use crate::scripts::{Kind, States};
+use crate::scripts::{Ahead, Kind, States};
 use crate::server::Server;
 use crate::server::turns::Turn;
 use crate::shard::Shard;
@@ -94,16 +94,27 @@ impl ScriptCall<'_, '_> {
     }
 }
 
-/// Has a thread compile what one of these requests needs, if it is long. Error: it does, and the request waits for its turn anew.
+/// Has a thread compile what the first of these requests needs that needs it. Error: it does, and the request waits for its turn anew.
+///
+/// Also how many requests have been looked at. Of several that wait as one, each is looked at once: what was compiled for it may be given up
+/// for others before its turn comes, and is compiled where it is executed then. Scripts of `hash_bytes_max` bytes together are hashed.
 pub(super) fn compile_ahead<'a>(
     server: &Arc<Server>,
     turn: &mut Turn<'_>,
-    mut requests: impl Iterator<Item = (&'static Row, Args<'a>)>,
-) -> Result<(), Failure> {
+    requests: impl Iterator<Item = (&'static Row, Args<'a>)>,
+    hash_bytes_max: usize,
+) -> (usize, Result<(), Failure>) {
     let libraries = server.partitions.libraries();
-    let Some(ahead) = requests.find_map(|(row, args)| turn.ahead_of(row, args, libraries)) else {
-        return Ok(());
-    };
+    let (mut looked_at, mut hashed_left, mut found) = (0, hash_bytes_max, None);
+    for (row, args) in requests {
+        found = turn.ahead_of(row, args, libraries, &mut hashed_left);
+        // Behind libraries that have changed comes what the request itself brings.
+        looked_at += usize::from(!matches!(found, Some(Ahead::Kept)));
+        if found.is_some() {
+            break;
+        }
+    }
+    let Some(ahead) = found else { return (looked_at, Ok(())) };
     let there = Arc::clone(server);
     let work = move || {
         let mut turn = there.settled_script_turn();
@@ -111,11 +122,12 @@ pub(super) fn compile_ahead<'a>(
         there.scripts.note_figures(&turn);
         there.scripts.end_compiling();
     };
-    match server.scripts.compile(Box::new(work)) {
+    let result = match server.scripts.compile(Box::new(work)) {
         true => Err(Failure::TURN_TAKEN),
         // There is no thread: it is compiled when it is executed.
         false => Ok(()),
-    }
+    };
+    (looked_at, result)
 }
 
 impl Shard {
@@ -133,7 +145,7 @@ impl Shard {
         }
         let server = Arc::clone(&self.server);
         let mut turn = self.script_turn(&server, slot)?;
-        compile_ahead(&server, &mut turn, std::iter::once((row, args)))?;
+        compile_ahead(&server, &mut turn, std::iter::once((row, args)), usize::MAX).1?;
         let mut held = server.partitions.hold_growing();
         let now_ms = self.clock.now_ms;
         let result = {
