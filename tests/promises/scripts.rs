@@ -480,18 +480,10 @@ fn a_transaction_that_needs_more_compiled_than_is_kept_comes_to_its_end() {
     for shards in SHARDS {
         let server = Launch::shards(shards).start();
         let mut client = server.connect();
-        let make: [(&[&str], &dyn Fn(usize) -> String, &[&str]); 3] = [
-            (&["FUNCTION", "LOAD"], &library, &[]),
-            (&["EVAL"], &script, &["0"]),
-            (&["EVAL"], &wrong, &["0"]),
-        ];
         client.request(&["MULTI"]);
-        for (before, text, behind) in make {
-            for number in 0..100 {
-                let text = text(number);
-                client.request(&[before, &[text.as_str()], behind].concat());
-            }
-        }
+        (0..100).for_each(|number| drop(client.request(&["FUNCTION", "LOAD", &library(number)])));
+        (0..100).for_each(|number| drop(client.request(&["EVAL", &script(number), "0"])));
+        (0..100).for_each(|number| drop(client.request(&["EVAL", &wrong(number), "0"])));
         client.send(&["EXEC"]);
         let Value::Array(replies) = client.value() else { panic!("no replies") };
         let (loaded, rest) = replies.split_at(100);
