@@ -53,7 +53,7 @@ use crate::groups::{GROUPS_MAX, KeyGroup};
 use crate::stream::Stream;
 use crate::stream::effect::Change;
 use crate::string::{Long, PART_BYTES, Text};
-use crate::value::{STRING_BYTES_MAX, Value, ValueRef};
+use crate::value::{Value, ValueRef};
 
 pub(crate) const SET: u8 = 1;
 pub(crate) const DELETE: u8 = 2;
@@ -373,9 +373,13 @@ fn write_text(out: &mut Vec<u8>, text: &Text<'_>, pause: &mut dyn FnMut(&mut Vec
     }
 }
 
+/// Bytes of a string that is kept, at most: those that SET takes in one argument (`proto-max-bulk-len`), which may be more than
+/// others make of a string.
+const KEPT_BYTES_MAX: usize = 1 << 30;
+
 /// Reads a string with gaps.
 fn read_gaps(mut from: &[u8]) -> Option<Value> {
-    let len = usize::try_from(read_varint(&mut from)?).ok().filter(|&len| len <= STRING_BYTES_MAX)?;
+    let len = usize::try_from(read_varint(&mut from)?).ok().filter(|&len| len <= KEPT_BYTES_MAX)?;
     let mut long = Long::default();
     long.grow(len);
     let mut at = 0usize;
@@ -504,4 +508,20 @@ fn read_expiry(from: &mut &[u8]) -> Option<Option<u64>> {
 fn read_bytes<'a>(from: &mut &'a [u8]) -> Option<&'a [u8]> {
     let len = usize::try_from(read_varint(from)?).ok()?;
     from.split_off(..len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_string_with_gaps_is_read_that_is_as_long_as_one_argument_may_be() {
+        let of_len = |len: u64| {
+            let mut gaps = Vec::new();
+            write_varint(&mut gaps, len);
+            read_gaps(&gaps).is_some()
+        };
+        assert!(of_len(600 << 20) && of_len((1 << 30) - 1), "SET takes it");
+        assert!(!of_len((1 << 30) + 1));
+    }
 }
